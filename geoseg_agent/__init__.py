@@ -1,0 +1,1 @@
+"""Ask an aerial or satellite image a question, get a mask."""
