@@ -49,9 +49,7 @@ class Scene:
             NoPixelsError: the scene was rebuilt from a trace.
         """
         if self._pixels is None:
-            raise NoPixelsError(
-                "this scene was rebuilt from a trace and has no pixels; give the image itself"
-            )
+            raise NoPixelsError("this scene was rebuilt from a trace and has no pixels; give the image itself")
         return self._pixels
 
     @property

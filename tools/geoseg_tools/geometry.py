@@ -170,9 +170,7 @@ def resize_nearest(mask: Mask, size: Size) -> Mask:
         GeometryError: the mask is not a two-dimensional, non-empty bool array, or the size is not positive.
     """
     if mask.ndim != 2 or mask.dtype != np.bool_ or 0 in mask.shape:
-        raise GeometryError(
-            f"a mask is a non-empty (h, w) bool array, got {mask.dtype} of shape {mask.shape}"
-        )
+        raise GeometryError(f"a mask is a non-empty (h, w) bool array, got {mask.dtype} of shape {mask.shape}")
     if min(size) < 1:
         raise GeometryError(f"a size is (height, width), both at least 1, got {size}")
     if mask.shape == size:
