@@ -115,12 +115,12 @@ class Hints:
 
 
 def _point(point: tuple[int, ...]) -> PointHint:
-    made = PointHint(*point) if 2 <= len(point) <= 3 else None
-    if made is None or type(made.x) is not int or type(made.y) is not int or made.x < 0 or made.y < 0:
+    x, y, positive = (*point, True)[:3] if 2 <= len(point) <= 3 else (None, None, None)
+    if type(x) is not int or type(y) is not int or x < 0 or y < 0:
         raise QueryError(
             f"hint point {point!r} is not a point", hint="give (x, y) or (x, y, positive) in whole pixels"
         )
-    return PointHint(made.x, made.y, bool(made.positive))
+    return PointHint(x, y, bool(positive))
 
 
 def clean_phrase(phrase: str, *, error: type[QueryError | InvalidReply] = InvalidReply) -> str:
