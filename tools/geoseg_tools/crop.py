@@ -67,11 +67,13 @@ class Crop:
         roi: the refined box b', absolute pixels, inside the scene.
         box: the target's own box b before refinement, inside the scene. Tools that model foreground
             against surroundings need it; it is the whole RoI where no box is known.
+        target: which target of its query the crop belongs to, from 1; a label for traces, not identity.
     """
 
     scene: Scene = field(compare=False)
     roi: Box
     box: Box
+    target: int = field(default=1, compare=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,97 @@
+"""The protocols that everything outside the controller stands behind.
+
+Recording and replaying are further implementations of these; nothing is ever patched. A backend that a user
+supplies (an entry point or module:factory) implements one of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geoseg_agent.imagery import Image
+    from geoseg_agent.types import GroundingReply, Query
+    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.crop import Crop
+    from geoseg_tools.protocols import Masks
+
+
+class Grounder(Protocol):
+    """Image and query in, targets out (stage 1).
+
+    Attributes:
+        engine: what a result of this grounder is labelled with.
+    """
+
+    engine: str
+
+    async def ground(self, image: Image, query: Query) -> GroundingReply:
+        """Say what the query refers to and where.
+
+        Raises:
+            InvalidReply, EndpointError, BudgetExceeded: a model behind it failed for good.
+            ToolFailed: a local method crashed.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections and threads; safe to call twice."""
+        ...
+
+
+class Toolbox(Protocol):
+    """The segmentation tools (stages 2 and 3), asynchronous, each call on the lane of its model.
+
+    Validity is applied inside: no mask holds a nodata pixel.
+
+    Attributes:
+        engine: what a result of these tools is labelled with.
+        defaults: constants of the method that this toolset replaces under the `default` profile.
+        weights: sha256 of each weight file in use, by name.
+    """
+
+    engine: str
+    defaults: Mapping[str, Any]
+    weights: Mapping[str, str]
+
+    def encode(self, crop: Crop) -> AbstractAsyncContextManager[Any]:
+        """Prepare the crop once for both prompts; the handle is opaque and only valid inside the block.
+
+        Raises:
+            ToolFailed: the tool crashed.
+        """
+        ...
+
+    async def similarity(self, crop: Crop, phrase: str) -> Heat:
+        """(gh, gw) float32 raw similarity of the crop's cells to the phrase; finite.
+
+        Raises:
+            ToolFailed: the tool crashed.
+        """
+        ...
+
+    async def from_points(self, handle: Any, points: Points, positive: NDArray[np.bool_]) -> Masks:
+        """Masks from points (n, 2) x, y in the RoI frame; `positive` (n,) bool.
+
+        Raises:
+            ToolFailed: the tool crashed.
+        """
+        ...
+
+    async def from_text(self, handle: Any, phrase: str) -> Masks:
+        """Masks of what the phrase names in the crop.
+
+        Raises:
+            ToolFailed: the tool crashed.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release models and threads; safe to call twice."""
+        ...

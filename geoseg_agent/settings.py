@@ -1,0 +1,109 @@
+"""Settings: the only place that reads the environment.
+
+Every field can be set as `GEOSEG_` + its name in capitals, or passed to `Settings(...)`, which wins. A name that
+starts with GEOSEG_ and means nothing is an error, because a misspelt setting that is silently ignored costs more.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from geoseg_agent.errors import ConfigError
+from geoseg_agent.method import Method, Profile, TextMode, resolve
+from geoseg_tools.keypoints import Normalise
+
+PREFIX = "GEOSEG_"
+SECRET = frozenset({"api_key"})
+
+
+class Settings(BaseSettings):
+    """What one Agent works with; frozen and comparable.
+
+    Raises:
+        ConfigError: a value is out of its range, or a GEOSEG_ variable is unknown; the message names it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, validate_default=True
+    )
+
+    grounder: str = Field(
+        "auto", description="auto | classical | scripted:FILE | replay:FILE | entry point | module:factory"
+    )
+    tools: str = Field("classical", description="classical | entry point | module:factory")
+    profile: Profile = Field("default", description="named set of the method's constants")
+
+    alpha: float | None = Field(None, ge=0, le=10, description="margin left and above, share of the box side")
+    beta: float | None = Field(None, ge=0, le=10, description="margin right and below, share of the box side")
+    k: int | None = Field(None, ge=1, le=1000, description="most keypoints per target")
+    tau: float | None = Field(None, ge=0, le=1, description="smallest similarity of a keypoint")
+    heat_norm: Normalise | None = Field(None, description="minmax | none")
+    gamma: float | None = Field(None, ge=0, le=1, description="smallest share of the region a valid mask covers")
+    min_crop: int | None = Field(None, ge=0, le=4096, description="shortest side of a region of interest, pixels")
+    text_mode: TextMode | None = Field(None, description="union | best instance of the phrase")
+
+    traces: Path | Literal["none"] = Field(Path("traces"), description="folder for traces, or none")
+    deadline: float = Field(120.0, gt=0, description="seconds a query may take once it is admitted")
+    max_running: int = Field(64, ge=1, description="queries that run at once; the rest waits its turn")
+    max_queued: int | None = Field(None, ge=0, description="queries that may wait; one more is refused")
+    max_encoded: int = Field(2, ge=1, description="encoded crops alive per lane")
+
+    max_pixels: int = Field(64_000_000, ge=1, description="largest image, in pixels")
+    bands: Annotated[tuple[int, ...] | None, NoDecode] = Field(
+        None, description="bands to show as red,green,blue, from 1"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="console | json")
+
+    def __init__(self, **values: Any) -> None:
+        _refuse_unknown(type(self).model_fields)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _config_error(error) from None
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return None if value == "auto" else tuple(int(part) for part in value.split(","))
+        return value
+
+    @field_validator("traces", mode="before")
+    @classmethod
+    def _no_traces(cls, value: Any) -> Any:
+        return "none" if value is None or str(value).lower() == "none" else Path(value)
+
+    def method(self, tool_defaults: dict[str, Any]) -> Method:
+        """The method's constants in force with a toolset that declares `tool_defaults`."""
+        return resolve(self.profile, tool_defaults, self.model_dump())
+
+    def recorded(self) -> dict[str, Any]:
+        """Every field but the secret ones, as JSON values, for traces."""
+        return self.model_dump(mode="json", exclude=set(SECRET))
+
+
+def _refuse_unknown(known: dict[str, Any]) -> None:
+    names = {PREFIX + field.upper() for field in known}
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in names:
+            near = difflib.get_close_matches(name.upper(), sorted(names), n=1, cutoff=0.4)
+            raise ConfigError(
+                f"the environment sets {name}, which is no setting",
+                hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names))}",
+            )
+
+
+def _config_error(error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else "?"
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, sorted(Settings.model_fields), n=1)
+        return ConfigError(f"there is no setting {field!r}", hint=f"did you mean {near[0]!r}?" if near else None)
+    value = "(hidden)" if field in SECRET else repr(first["input"])
+    return ConfigError(f"setting {field} (or {PREFIX}{field.upper()}) = {value}: {first['msg']}")
