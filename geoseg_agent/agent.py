@@ -1,0 +1,186 @@
+"""The controller: one question to one image, as a straight line.
+
+    Gate.enter        wait for a place; the deadline starts
+    recording         the journal is open before anything is paid
+    ground            what and where                       skipped when the caller gives a box
+    segment_target    for each target, together
+    Segmentation      finished trace
+
+It holds no retries, threads, clocks or environment access: those have one place each, behind the seams.
+"""
+
+from __future__ import annotations
+
+from asyncio import TaskGroup
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from structlog.contextvars import bound_contextvars
+
+from geoseg_agent.admission import Gate
+from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
+from geoseg_agent.errors import ConfigError, first_error
+from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
+from geoseg_agent.imagery import Image, as_image
+from geoseg_agent.lanes import Lane
+from geoseg_agent.logs import log
+from geoseg_agent.routes import segment_target
+from geoseg_agent.segmentation import Segmentation
+from geoseg_agent.settings import Settings
+from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingToolbox, recording
+from geoseg_agent.trace.store import Store
+from geoseg_agent.types import MAX_PHRASE, GroundingReply, Hints, Query, Target
+from geoseg_agent.versions import versions
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    import PIL.Image
+    from numpy.typing import NDArray
+
+    from geoseg_agent.seams import Grounder, Toolbox
+    from geoseg_agent.types import TargetMask
+
+    Picture = str | os.PathLike[str] | NDArray[np.uint8] | PIL.Image.Image | Image
+
+
+class Agent:
+    """Answers many queries with one set of backends; safe for thousands of concurrent calls.
+
+    Args:
+        settings: defaults to `Settings()`, that is, the environment.
+        grounder: replaces the one that the settings name.
+        toolbox: replaces the one that the settings name.
+
+    Raises:
+        ConfigError: a backend is unknown or cannot be built as configured.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, grounder: Grounder | None = None, toolbox: Toolbox | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        guarded = GuardedToolbox(toolbox or toolbox_of(self.settings))
+        self._tools: Toolbox = RecordingToolbox(guarded)
+        self._grounder: Grounder = RecordingGrounder(GuardedGrounder(grounder or grounder_of(self.settings)))
+        self.method = self.settings.method(dict(guarded.defaults))
+        self._gate = Gate(self.settings.max_running, self.settings.max_queued)
+        self._reading = Lane("read")
+        self._writing = Lane("write")
+        folder = self.settings.traces
+        self._store = None if folder == "none" else Store(Path(folder), self._writing)
+        self._closed = False
+        log.info("ready", grounder=self._grounder.engine, tools=self._tools.engine, profile=self.settings.profile)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Release models, connections and threads; safe to call twice. Traces on their way are still written."""
+        self._closed = True
+        await self._grounder.aclose()
+        await self._tools.aclose()
+        await self._writing.run(lambda: None)
+        for lane in (self._reading, self._writing):
+            lane.close()
+
+    async def segment(
+        self, image: Picture, query: str, *, hints: Hints | None = None, deadline: float | None = None
+    ) -> Segmentation:
+        """Ask `image` for what `query` refers to.
+
+        Args:
+            image: a path, an (H, W, 3) uint8 RGB array, a Pillow image, or an `Image`.
+            query: an open question or description, 1 to 2000 characters.
+            hints: what the caller already knows: a box, points, a phrase.
+            deadline: seconds from admission; default `settings.deadline`.
+
+        Returns:
+            The answer. That nothing was found is an answer too: status "not_found".
+
+        Raises:
+            GeoSegError: one of the tree in `geoseg_agent.errors`; never an ExceptionGroup.
+        """
+        question, known = Query(query), hints or Hints()
+        if self._closed:
+            raise ConfigError("this Agent is closed", hint="ask inside its `async with` block, or make a new one")
+        with first_error():
+            async with self._gate.enter(self.settings.deadline if deadline is None else deadline):
+                picture = await self._read(image)
+                known.check(picture.size)
+                header = self._header(picture, question, known)
+                async with recording(self._store, header) as tape:
+                    with bound_contextvars(trace_id=tape.id):
+                        answer = await self._answer(picture, question, known, tape.id)
+                        log.info("answered", status=answer.status, targets=len(answer.targets))
+                        return await tape.finish(answer)
+
+    async def _read(self, image: Picture) -> Image:
+        if isinstance(image, Image):
+            return image
+        limits: dict[str, Any] = {"bands": self.settings.bands, "max_pixels": self.settings.max_pixels}
+        return await self._reading.run(as_image, image, **limits)
+
+    async def _answer(self, image: Image, query: Query, hints: Hints, trace_id: str) -> Segmentation:
+        reply = await self._ground(image, query, hints)
+        async with TaskGroup() as together:
+            tasks = [
+                together.create_task(segment_target(self._tools, self.method, image, target, hints, number))
+                for number, target in enumerate(reply.targets, start=1)
+            ]
+        targets = tuple(task.result() for task in tasks)
+        return Segmentation(
+            image=image,
+            query=query.text,
+            status=reply.status,
+            targets=targets,
+            confidence=_confidence(reply),
+            engine=self._engine(hints),
+            reasoning=reply.reasoning,
+            notes=_notes(reply, targets, hints),
+            trace_id=trace_id,
+        )
+
+    async def _ground(self, image: Image, query: Query, hints: Hints) -> GroundingReply:
+        if hints.box is not None:
+            target = Target(hints.box, hints.phrase or query.text[:MAX_PHRASE])
+            return GroundingReply("found", (target,), "The box comes from the caller.")
+        reply = await self._grounder.ground(image, query)
+        if hints.phrase is None:
+            return reply
+        named = tuple(Target(t.box, hints.phrase, t.confidence, t.within) for t in reply.targets)
+        return GroundingReply(reply.status, named, reply.reasoning, reply.notes)
+
+    def _engine(self, hints: Hints) -> str:
+        return self._tools.engine if hints.box else engine_name(self._grounder.engine, self._tools.engine)
+
+    def _header(self, image: Image, query: Query, hints: Hints) -> Header:
+        return Header(
+            engine=self._engine(hints),
+            versions=versions(),
+            weights=dict(self._tools.weights),
+            settings=self.settings.recorded(),
+            method=self.method.as_dict(),
+            image=image,
+            query=query,
+            hints=hints,
+        )
+
+
+def _confidence(reply: GroundingReply) -> float | None:
+    """The mean of the targets' confidences, or None where one of them has none: nothing is invented."""
+    given = [target.confidence for target in reply.targets if target.confidence is not None]
+    return sum(given) / len(given) if given and len(given) == len(reply.targets) else None
+
+
+def _notes(reply: GroundingReply, targets: tuple[TargetMask, ...], hints: Hints) -> tuple[str, ...]:
+    lost = [
+        f"the point ({p.x}, {p.y}) lies in no target's region and was not used; give a box with it"
+        for p in hints.points
+        if not any(t.roi.x1 <= p.x < t.roi.x2 and t.roi.y1 <= p.y < t.roi.y2 for t in targets)
+    ]
+    return tuple(dict.fromkeys([*reply.notes, *(note for target in targets for note in target.notes), *lost]))

@@ -1,0 +1,111 @@
+"""Backends by name: the strings of GEOSEG_GROUNDER and GEOSEG_TOOLS to implementations.
+
+A backend is imported only when it is chosen. Besides the built-in names, an entry point in the group
+`geoseg_agent.grounders` or `geoseg_agent.toolboxes`, or `module:factory`, names a callable that takes the
+`Settings` and returns a `Grounder` or `Toolbox`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, cast
+
+from geoseg_agent.errors import ConfigError, MissingExtra, UnknownBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from geoseg_agent.seams import Grounder, Toolbox
+    from geoseg_agent.settings import Settings
+
+GROUNDERS = ("auto", "classical", "scripted:FILE", "replay:FILE")
+TOOLBOXES = ("classical",)
+MOST_LANES = 4  # the classical tools are bound by memory bandwidth beyond a few threads
+
+
+def grounder_of(settings: Settings) -> Grounder:
+    """The grounding backend that the settings name.
+
+    Raises:
+        UnknownBackend: no backend has the name.
+        MissingExtra: it needs a package that is not installed.
+        ConfigError: it cannot be built as configured.
+    """
+    name, _, argument = settings.grounder.partition(":")
+    if name in {"auto", "classical"} and not argument:
+        from geoseg_agent.grounding.classical import ClassicalGrounder  # noqa: PLC0415 - only when chosen
+
+        return ClassicalGrounder(_lanes())
+    if name == "scripted":
+        from geoseg_agent.grounding.scripted import ScriptedGrounder  # noqa: PLC0415 - only when chosen
+
+        return ScriptedGrounder(argument)
+    if name == "replay":
+        from geoseg_agent.trace.tape import grounder_from_trace  # noqa: PLC0415 - only when chosen
+
+        return grounder_from_trace(argument)
+    found = _foreign("geoseg_agent.grounders", settings.grounder, GROUNDERS, "GEOSEG_GROUNDER")
+    return cast("Grounder", _made(found, settings, settings.grounder, needs=("engine", "ground", "aclose")))
+
+
+def toolbox_of(settings: Settings) -> Toolbox:
+    """The toolset that the settings name.
+
+    Raises:
+        UnknownBackend: no toolset has the name.
+        MissingExtra: it needs a package that is not installed.
+        ConfigError: it cannot be built as configured.
+    """
+    if settings.tools == "classical":
+        from geoseg_agent.toolbox import LocalToolbox  # noqa: PLC0415 - only when chosen
+        from geoseg_tools.classical import TOOL_DEFAULTS, ClassicalTools  # noqa: PLC0415 - loads OpenCV
+
+        return LocalToolbox(
+            "offline-baseline",
+            ClassicalTools,
+            defaults=TOOL_DEFAULTS,
+            lanes=_lanes(),
+            max_encoded=settings.max_encoded,
+        )
+    found = _foreign("geoseg_agent.toolboxes", settings.tools, TOOLBOXES, "GEOSEG_TOOLS")
+    needs = ("engine", "defaults", "weights", "encode", "similarity", "from_points", "from_text", "aclose")
+    return cast("Toolbox", _made(found, settings, settings.tools, needs=needs))
+
+
+def engine_name(grounder: str, tools: str) -> str:
+    """What a result is labelled with: one name where stage 1 and the tools are of one kind, else both."""
+    return tools if grounder == tools else f"{grounder}+{tools}"
+
+
+def _lanes() -> int:
+    return min(MOST_LANES, os.cpu_count() or 1)
+
+
+def _foreign(group: str, name: str, built_in: tuple[str, ...], variable: str) -> Callable[[Settings], Any]:
+    points = {point.name: point for point in entry_points(group=group)}
+    module, colon, attribute = name.partition(":")
+    try:
+        if name in points:
+            return cast("Callable[[Settings], Any]", points[name].load())
+        if colon and module and attribute:
+            return cast("Callable[[Settings], Any]", getattr(importlib.import_module(module), attribute))
+    except ModuleNotFoundError as error:
+        if error.name and error.name != module:
+            raise MissingExtra(
+                f"backend {name!r} needs the package {error.name!r}", hint=f"pip install {error.name}"
+            ) from error
+        raise UnknownBackend(f"{variable}={name!r}: there is no module {module!r}") from error
+    except AttributeError as error:
+        raise UnknownBackend(f"{variable}={name!r}: module {module!r} has no {attribute!r}") from error
+    known = ", ".join([*built_in, *sorted(points), "module:factory"])
+    raise UnknownBackend(f"{variable}={name!r} names no backend", hint=f"known are {known}")
+
+
+def _made(factory: Callable[[Settings], Any], settings: Settings, name: str, *, needs: tuple[str, ...]) -> object:
+    backend = factory(settings)
+    missing = [attribute for attribute in needs if not hasattr(backend, attribute)]
+    if missing:
+        raise ConfigError(f"backend {name!r} gave {type(backend).__name__}, which lacks {', '.join(missing)}")
+    return backend

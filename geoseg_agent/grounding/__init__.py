@@ -1,0 +1,1 @@
+"""Stage 1, backends by name: image and query in, targets out."""

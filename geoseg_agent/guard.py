@@ -1,0 +1,127 @@
+"""What comes out of a backend is checked here once, whoever wrote it; behind the guard it is trusted.
+
+A crash becomes `ToolFailed`, so that a caller can catch it; shapes and numbers are checked; and no mask keeps a
+pixel that the image marks as nodata.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from geoseg_agent.errors import GeoSegError, InvalidReply, OutOfMemory, ToolFailed
+from geoseg_tools.geometry import resize_nearest, whole
+from geoseg_tools.protocols import Masks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from numpy.typing import NDArray
+
+    from geoseg_agent.imagery import Image
+    from geoseg_agent.seams import Grounder, Toolbox
+    from geoseg_agent.types import GroundingReply, Query
+    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.crop import Crop
+
+
+@contextmanager
+def _faults(of: str) -> Iterator[None]:
+    """Map what a backend raises to the error tree; the one place where that happens for tools."""
+    try:
+        yield
+    except GeoSegError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(f"{of} ran out of memory", hint="use a smaller image or box, or fewer at a time") from error
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+            raise OutOfMemory(f"{of} ran out of device memory: {error}", hint="lower GEOSEG_MAX_ENCODED") from error
+        raise ToolFailed(f"{of} failed: {type(error).__name__}: {error}") from error
+
+
+class GuardedGrounder:
+    """A Grounder whose targets lie inside the image and whose crashes are `ToolFailed`."""
+
+    def __init__(self, inner: Grounder) -> None:
+        self.inner = inner
+        self.engine = inner.engine
+
+    async def ground(self, image: Image, query: Query) -> GroundingReply:
+        """As `Grounder.ground`.
+
+        Raises:
+            InvalidReply: a target's box reaches over the image.
+        """
+        with _faults(f"grounder {self.engine}"):
+            reply = await self.inner.ground(image, query)
+        for number, target in enumerate(reply.targets, start=1):
+            if not whole(image.size).contains(target.box):
+                raise InvalidReply(
+                    f"target {number}: box {tuple(target.box)} reaches over the image of "
+                    f"{image.size[1]} x {image.size[0]} pixels"
+                )
+        return reply
+
+    async def aclose(self) -> None:
+        """As `Grounder.aclose`."""
+        await self.inner.aclose()
+
+
+class _Handle(NamedTuple):
+    inner: Any
+    crop: Crop
+
+
+class GuardedToolbox:
+    """A Toolbox whose masks fit the crop and spare nodata, and whose crashes are `ToolFailed`."""
+
+    def __init__(self, inner: Toolbox) -> None:
+        self.inner = inner
+        self.engine = inner.engine
+        self.defaults = inner.defaults
+        self.weights = inner.weights
+
+    @asynccontextmanager
+    async def encode(self, crop: Crop) -> AsyncIterator[_Handle]:
+        """As `Toolbox.encode`."""
+        entered = self.inner.encode(crop)
+        with _faults("encode"):
+            handle = await entered.__aenter__()
+        try:
+            yield _Handle(handle, crop)
+        finally:
+            with _faults("encode"):
+                await entered.__aexit__(None, None, None)
+
+    async def similarity(self, crop: Crop, phrase: str) -> Heat:
+        """As `Toolbox.similarity`; a finite two-dimensional float32 grid."""
+        with _faults("similarity"):
+            heat = np.asarray(await self.inner.similarity(crop, phrase))
+        if heat.ndim != 2 or heat.size == 0 or not np.isfinite(heat).all():
+            raise ToolFailed(f"similarity gave {heat.dtype} of shape {heat.shape}, not a finite (gh, gw) grid")
+        return heat.astype(np.float32, copy=False)
+
+    async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
+        """As `Toolbox.from_points`."""
+        with _faults("points"):
+            return _valid_part(await self.inner.from_points(handle.inner, points, positive), handle.crop)
+
+    async def from_text(self, handle: _Handle, phrase: str) -> Masks:
+        """As `Toolbox.from_text`."""
+        with _faults("text"):
+            return _valid_part(await self.inner.from_text(handle.inner, phrase), handle.crop)
+
+    async def aclose(self) -> None:
+        """As `Toolbox.aclose`."""
+        await self.inner.aclose()
+
+
+def _valid_part(masks: Masks, crop: Crop) -> Masks:
+    """The masks without nodata pixels, at the resolution of the crop."""
+    if crop.valid is None or crop.valid.all() or not len(masks.masks):
+        return masks
+    fitted = np.stack([resize_nearest(mask, crop.size) for mask in masks.masks])
+    return Masks(fitted & crop.valid, masks.scores, masks.notes)
