@@ -130,7 +130,8 @@ def _stock(heat: Heat, size: Size) -> Keypoints:
 def _union(masks: Masks, size: Size) -> Mask:
     if not len(masks.masks):
         return np.zeros(size, dtype=np.bool_)
-    return resize_nearest(masks.masks.any(axis=0), size)
+    united: Mask = np.any(masks.masks, axis=0)
+    return resize_nearest(united, size)
 
 
 def _stack(parts: list[Masks]) -> Masks:
