@@ -1,0 +1,153 @@
+"""One scene's evidence, concept by concept, computed when first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoseg_tools.classical import building, colours, others, road, vegetation, water
+from geoseg_tools.classical.features import Features, Thumbnail, extract
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoseg_tools.arrays import Size
+    from geoseg_tools.classical.ops import Map
+
+PLANTS = frozenset({"tree", "grass", "vegetation"})
+
+_SAYS_NOTHING = {
+    # Dark water and green trees are what the words mean anyway; the evidence already asks for it.
+    "water": {"green", "black", "blue", "white", "grey"},
+    **{name: {"green", "black", "white"} for name in PLANTS},
+    "pool": {"blue"},
+}
+
+
+class Evidence:
+    """Evidence maps of one thumbnail: (h, w) float32 at working size, 0..1, 0.5 is the decision.
+
+    Invalid pixels have no evidence of anything. Maps are shared: do not write to them.
+    """
+
+    def __init__(self, thumb: Thumbnail) -> None:
+        self.thumb = thumb
+
+    @cached_property
+    def features(self) -> Features:
+        """The features all evidence is read from."""
+        return extract(self.thumb)
+
+    @property
+    def size(self) -> Size:
+        """(h, w), the working size."""
+        height, width = self.thumb.valid.shape
+        return height, width
+
+    @property
+    def blank(self) -> bool:
+        """Nothing valid, or nothing but one colour: there is nothing to see."""
+        inside = self.thumb.rgb[self.thumb.valid]
+        return inside.size == 0 or float(np.ptp(inside, axis=0).max()) < 0.02
+
+    def of(self, concept: str) -> Map:
+        """The evidence of one concept of the lexicon; zero for a concept without evidence."""
+        if self.blank or concept not in _KNOWN:
+            return np.zeros(self.size, np.float32)
+        found: Map = getattr(self, f"_{concept}")
+        return found
+
+    def union(self, concepts: Sequence[str]) -> Map:
+        """The best evidence of several concepts, pixel by pixel."""
+        best = np.zeros(self.size, np.float32)
+        for concept in concepts:
+            best = np.maximum(best, self.of(concept))
+        return best
+
+    def target(self, concepts: Sequence[str], colour_names: Sequence[str]) -> Map:
+        """Evidence of concepts that also have one of the colours, where colour tells them apart."""
+        best = np.zeros(self.size, np.float32)
+        for concept in concepts:
+            found = self.of(concept)
+            telling = [c for c in colour_names if c not in _SAYS_NOTHING.get(concept, set())]
+            if telling and not self.blank:
+                shade = colours.any_colour(self.features, telling)
+                if concept == "building":
+                    # A roof in a plain colour may be too faint an edge for the detector: colour helps it.
+                    found = np.sqrt(np.maximum(found, 0.25) * shade) * (shade > 0.4) * self.thumb.valid
+                else:
+                    found = found * shade
+            best = np.maximum(best, found)
+        return best
+
+    @cached_property
+    def _water(self) -> Map:
+        return water.water(self.features)
+
+    @cached_property
+    def _vegetation(self) -> Map:
+        return vegetation.vegetation(self.features, self._water)
+
+    @cached_property
+    def _tree(self) -> Map:
+        return vegetation.tree(self.features, self._vegetation)
+
+    @cached_property
+    def _grass(self) -> Map:
+        return vegetation.grass(self.features, self._vegetation)
+
+    @cached_property
+    def _roads(self) -> road.Roads:
+        return road.roads(self.features, self._water, self._vegetation)
+
+    @cached_property
+    def _road(self) -> Map:
+        return self._roads.road
+
+    @cached_property
+    def _paved(self) -> Map:
+        return self._roads.paved
+
+    @cached_property
+    def _building(self) -> Map:
+        return building.building(self.features, self._water, self._vegetation, self._road)
+
+    @cached_property
+    def _field(self) -> Map:
+        return others.field(self.features, self._water, self._road)
+
+    @cached_property
+    def _pool(self) -> Map:
+        return others.pool(self.features)
+
+    @cached_property
+    def _bare(self) -> Map:
+        return others.bare(self.features, self._water, self._vegetation)
+
+    @cached_property
+    def _ship(self) -> Map:
+        return others.ship(self.features, self._water)
+
+    @cached_property
+    def _vehicle(self) -> Map:
+        return others.vehicle(self.features)
+
+
+_KNOWN = frozenset(
+    {
+        "water",
+        "vegetation",
+        "tree",
+        "grass",
+        "road",
+        "paved",
+        "building",
+        "field",
+        "pool",
+        "bare",
+        "ship",
+        "vehicle",
+    }
+)
