@@ -1,0 +1,63 @@
+"""An answer as one JSON object, for programs (`geoseg segment --json`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg_agent.trace.codec import encode_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from geoseg_agent.segmentation import Segmentation
+    from geoseg_agent.types import Instance, TargetMask
+
+
+def as_dict(answer: Segmentation, files: Mapping[str, Path], seconds: float) -> dict[str, Any]:
+    """JSON values: boxes x1, y1, x2, y2 and keypoints x, y in image pixels, masks as COCO run-lengths (h, w).
+
+    `mask` covers the image; an instance's mask covers its own box.
+    """
+    height, width = answer.image.size
+    return {
+        "status": answer.status,
+        "confidence": answer.confidence,
+        "engine": answer.engine,
+        "query": answer.query,
+        "image": {"path": answer.image.path, "width": width, "height": height, "sha256": answer.image.sha256},
+        "targets": [_target(target) for target in answer.targets],
+        "mask": encode_mask(answer.mask),
+        "reasoning": answer.reasoning,
+        "notes": list(answer.notes),
+        "trace": None if answer.trace_path is None else str(answer.trace_path),
+        "files": {name: str(path) for name, path in files.items()},
+        "seconds": round(seconds, 3),
+    }
+
+
+def _target(target: TargetMask) -> dict[str, Any]:
+    points = target.keypoints.points + np.array([target.roi.x1, target.roi.y1])
+    return {
+        "box": list(target.box),
+        "roi": list(target.roi),
+        "phrase": target.phrase,
+        "confidence": target.target.confidence,
+        "rule": target.rule,
+        "score": target.score,
+        "area_px": target.areas.mask,
+        "keypoints": points.tolist(),
+        "instances": [_instance(instance) for instance in target.instances],
+    }
+
+
+def _instance(instance: Instance) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "box": list(instance.box),
+        "score": instance.score,
+        "area_px": int(instance.pixels.sum()),
+        "mask": encode_mask(instance.pixels),
+    }

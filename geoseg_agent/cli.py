@@ -1,0 +1,252 @@
+"""The command line: `geoseg segment | replay | trace | sample | doctor`.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 an answer (also "not found"),
+2 bad image, query or usage, 3 set-up, 4 model or endpoint, 5 tool, 6 limits, 7 trace; see `geoseg_agent.errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geoseg_agent import cli_trace
+from geoseg_agent.console import err, note, out, print_error, print_json, progress
+from geoseg_agent.errors import GeoSegError, QueryError
+
+if TYPE_CHECKING:
+    from geoseg_agent.segmentation import Segmentation
+    from geoseg_agent.settings import Settings
+    from geoseg_agent.types import Hints
+
+app = typer.Typer(
+    name="geoseg",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ask an aerial or satellite image a question, get a mask.\n\n"
+    "Try it: `geoseg sample --out demo`, then `geoseg segment demo/lakeside.tif 'Segment the lake.'`",
+)
+app.add_typer(cli_trace.app, name="trace")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from geoseg_agent import __version__  # noqa: PLC0415 - only here
+
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, TIFF or GeoTIFF.", show_default=False)],
+    query: Annotated[str, typer.Argument(help="An open question or a description.", show_default=False)],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the files; default geoseg-out/IMAGE-NAME.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    box: Annotated[
+        str | None, typer.Option(help="x1,y1,x2,y2 in pixels: you know the place, so grounding is skipped.")
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(help="x,y in pixels, on the thing; -x,y for a point not on it. Repeatable.")
+    ] = None,
+    phrase: Annotated[
+        str | None, typer.Option(help="What to call the thing, instead of the grounder's words.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="default, paper or released-code: a named set of the method's constants.")
+    ] = None,
+    grounder: Annotated[
+        str | None, typer.Option(help="auto, classical, scripted:FILE, replay:FILE or module:factory.")
+    ] = None,
+    tools: Annotated[str | None, typer.Option(help="classical or module:factory.")] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands shown as red,green,blue, from 1; for example 4,3,2.")
+    ] = None,
+    traces: Annotated[str | None, typer.Option(help="Folder for traces, or none; default ./traces.")] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds the query may take.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
+) -> None:
+    """Segment what QUERY refers to in IMAGE.
+
+    Writes mask.png and overlay.png, and for a georeferenced image mask.tif (same grid), targets.geojson (WGS 84)
+    and targets.gpkg (native CRS). Every query leaves a trace that `geoseg replay` runs again without the image.
+
+    **Examples**
+
+    - `geoseg segment scene.tif "the largest field"`
+    - `geoseg segment port.png "Where could ducks swim?" --json | jq .confidence`
+    - `geoseg segment scene.tif "warehouse" --box 120,80,420,300 --point 200,150 --point -400,290`
+    - `GEOSEG_GROUNDER=scripted:boxes.json geoseg segment scene.tif "the halls"`
+
+    Every option can be set as an environment variable, for example `GEOSEG_PROFILE=paper`.
+    """
+    started = perf_counter()
+    given = {"profile": profile, "grounder": grounder, "tools": tools, "bands": bands, "traces": traces}
+    given |= {"deadline": deadline}
+    try:
+        settings = _settings(given, verbose=verbose)
+        hints = _hints(box, point or [], phrase)
+        with progress(f"Asking {image.name}: {query}"):
+            answer = asyncio.run(_ask(settings, image, query, hints))
+            files = answer.save(out_folder or Path("geoseg-out") / image.stem)
+    except GeoSegError as error:
+        if not as_json:
+            raise
+        _print_failure(error)
+        raise typer.Exit(error.exit_code) from None
+    from geoseg_agent.answer import as_dict  # noqa: PLC0415 - needs numpy and pycocotools, --help does not
+
+    if as_json:
+        print_json(as_dict(answer, files, perf_counter() - started))
+    else:
+        _print_answer(answer, {name: Path(path) for name, path in files.items()}, perf_counter() - started)
+
+
+def _settings(given: dict[str, Any], *, verbose: bool) -> Settings:
+    import logging  # noqa: PLC0415 - the commands pay for what they need, --help does not
+
+    from geoseg_agent.logs import configure  # noqa: PLC0415
+    from geoseg_agent.settings import Settings  # noqa: PLC0415
+
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    configure(settings.log_format, logging.INFO if verbose or settings.log_format == "json" else logging.WARNING)
+    return settings
+
+
+def _hints(box: str | None, points: list[str], phrase: str | None) -> Hints:
+    from geoseg_agent.types import Hints, PointHint  # noqa: PLC0415 - as above
+
+    corners = tuple(_numbers("--box", box, 4)) if box else None
+    marks = [PointHint(*_numbers("--point", text.removeprefix("-"), 2), not text.startswith("-")) for text in points]
+    return Hints(box=corners, points=tuple(marks), phrase=phrase)  # type: ignore[arg-type] # Hints checks the box
+
+
+def _numbers(option: str, text: str, count: int) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        form = "x1,y1,x2,y2" if count == 4 else "x,y or -x,y"
+        raise QueryError(f"{option} {text!r} is not {form} in whole pixels")
+    return numbers
+
+
+async def _ask(settings: Settings, image: Path, query: str, hints: Hints) -> Segmentation:
+    from geoseg_agent.agent import Agent  # noqa: PLC0415 - as above
+
+    async with Agent(settings) as agent:
+        return await agent.segment(image, query, hints=hints)
+
+
+def _print_answer(answer: Segmentation, files: dict[str, Path], seconds: float) -> None:
+    from rich.markup import escape  # noqa: PLC0415 - as above
+
+    sure = "confidence unknown" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
+    colour = "green" if answer.status == "found" else "yellow"
+    out.print(f"[bold {colour}]{answer.status}[/]  {sure}  engine {answer.engine}  {seconds:.1f} s")
+    for number, target in enumerate(answer.targets, start=1):
+        score = "" if target.score is None else f"  score {target.score:.2f}"
+        out.print(
+            f"  {number}. {escape(target.phrase)}  box {tuple(target.box)}  rule {target.rule}  "
+            f"{target.areas.mask} px{score}"
+        )
+    if answer.reasoning:
+        err.print(f"[dim]{escape(answer.reasoning)}[/]")
+    for text in answer.notes:
+        note(text)
+    for name, path in files.items():
+        out.print(f"  {name:<16} {escape(str(path))}")
+    out.print(f"  {'trace':<16} {answer.trace_path or 'not saved'}")
+
+
+def _print_failure(error: GeoSegError) -> None:
+    told = {"code": error.code, "message": error.message, "hint": error.hint}
+    print_json({"status": "failed", "error": told, "trace": error.trace_id})
+
+
+@app.command()
+def sample(
+    out_folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the scene.")] = Path("demo"),
+    kind: Annotated[str, typer.Option(help="Which scene; `all` for every kind.")] = "lakeside",
+    seed: Annotated[int, typer.Option(help="Another number, another scene.")] = 7,
+) -> None:
+    """Draw a sample scene: a georeferenced overhead image with exact masks and queries on three levels.
+
+    **Example** `geoseg sample --out demo && geoseg segment demo/lakeside.tif "Where could ducks swim?"`
+    """
+    from geoseg_agent.samples import KINDS, scene, write  # noqa: PLC0415 - as above
+
+    for name in KINDS if kind == "all" else (kind,):
+        with progress(f"Drawing {name}"):
+            drawn = scene(seed, kind=name)
+            paths = write(drawn, out_folder)
+        out.print(f"  {name:<16} {paths.image}")
+        for query in drawn.queries[:4]:
+            out.print(f"    level {query.level}: {query.text}")
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Traces, ID.json.", show_default=False)],
+    live_tools: Annotated[
+        bool, typer.Option("--live-tools", help="Run the tools again on --image; only the grounding is replayed.")
+    ] = False,
+    image: Annotated[Path | None, typer.Option(help="The trace's image, for --live-tools.")] = None,
+) -> None:
+    """Run traces again and compare: every mask must come out bit for bit.
+
+    Without options nothing but the file is needed: no image, model or network. With `--live-tools` the tools run
+    on the image, and the overlap (IoU) of each target with the recorded mask is reported.
+
+    **Examples**
+
+    - `geoseg replay traces/*.json`
+    - `geoseg replay traces/ID.json --live-tools --image scene.tif`
+    """
+    code = 0
+    for path in files:
+        try:
+            cli_trace.replay_one(path, live_tools=live_tools, image=image)
+        except GeoSegError as error:
+            err.print(f"[bold]{path}[/]")
+            print_error(error)
+            code = code or error.exit_code
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which backends are ready, and how to get what is missing."""
+    from geoseg_agent.doctor import examine, show  # noqa: PLC0415 - as above
+
+    show(examine())
+
+
+def main() -> None:
+    """The entry point of `geoseg`: errors of the tree become a message and an exit code."""
+    try:
+        app()
+    except GeoSegError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)

@@ -1,0 +1,52 @@
+"""What the command line says and where: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geoseg_agent.errors import GeoSegError
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[None]:
+    """A spinner with elapsed time while the block runs, on a terminal; nothing elsewhere."""
+    if not err.is_terminal:
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - not for --help
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        bar.add_task(escape(doing), total=None)
+        yield
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Exactly one JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_error(error: GeoSegError) -> None:
+    """What went wrong, what to do about it, and which trace tells more; on standard error."""
+    err.print(f"[bold red]error[/] ({error.code}): {escape(error.message)}")
+    if error.hint:
+        err.print(f"  [bold]try:[/] {escape(error.hint)}")
+    if error.trace_id:
+        err.print(f"  [dim]trace: {error.trace_id}[/]")
+
+
+def note(text: str) -> None:
+    """A remark for the person who asked; on standard error."""
+    err.print(f"[yellow]note[/]: {escape(text)}")
