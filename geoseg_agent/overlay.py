@@ -31,6 +31,15 @@ SMALLEST_SIDE = 720
 LARGEST_SIDE = 4096
 """Longest side of the image part of a saved overlay: 16 megapixels at most."""
 
+CAPTION_WIDTH = 360
+"""The caption is at least this wide, in units of a line."""
+
+CAPTION_LINES = 3
+"""Longer queries are cut."""
+
+MANY = 6
+"""More targets than this are labelled with their numbers, as in the vector files, and named in the caption."""
+
 _COLOURS = (
     (255, 196, 0),
     (0, 200, 255),
@@ -70,10 +79,12 @@ def overlay(answer: Segmentation, max_side: int = LARGEST_SIDE) -> Pillow.Image:
     for number, target in enumerate(answer.targets):
         _tint(canvas, target, view, _colour(number))
     picture = Pillow.fromarray(canvas)
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    few = len(answer.targets) <= MANY
     for number, target in enumerate(answer.targets):
-        _corners(draw, target.box, view, _colour(number))
-    _labels(draw, answer.targets, view)
+        _frame(draw, target.box, view, _colour(number), corners=few)
+    names = [target.phrase if few else str(number) for number, target in enumerate(answer.targets, 1)]
+    _labels(draw, answer.targets, names, view)
     return _captioned(picture, answer, view)
 
 
@@ -110,13 +121,15 @@ def _tint(canvas: Rgb, target: TargetMask, view: _View, colour: tuple[int, int, 
         return
     part = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
     part[mask] = (part[mask] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
-    # A frame of one pixel, so that the outline is closed where the mask meets the edge of its region.
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     line = max(1, round(1.6 * view.unit))
+    # Around specks a strong outline would be larger than they are, and bury what lies between them.
+    strong = [contour for contour in contours if cv2.contourArea(contour) >= (8 * line) ** 2]
     halo = part.copy()
-    cv2.drawContours(halo, contours, -1, (12, 12, 14), line + 2 * max(1, round(view.unit)), cv2.LINE_AA)
+    cv2.drawContours(halo, strong, -1, _PAPER, line + 2 * max(1, round(view.unit)), cv2.LINE_AA)
     part[:] = cv2.addWeighted(halo, 0.55, part, 0.45, 0)
-    cv2.drawContours(part, contours, -1, colour, line, cv2.LINE_AA)
+    cv2.drawContours(part, contours, -1, colour, 1, cv2.LINE_8)
+    cv2.drawContours(part, strong, -1, colour, line, cv2.LINE_AA)
 
 
 def _scaled(mask: Mask, roi: Box, view: _View) -> tuple[tuple[int, int], Mask]:
@@ -139,12 +152,14 @@ def _sources(start: int, stop: int, low: int, high: int, scale: float) -> NDArra
     return np.clip(centres, low, high - 1) - low
 
 
-def _corners(draw: ImageDraw.ImageDraw, box: Box, view: _View, colour: tuple[int, int, int]) -> None:
-    """The target's box: a hairline with strong corners."""
+def _frame(draw: ImageDraw.ImageDraw, box: Box, view: _View, colour: tuple[int, int, int], *, corners: bool) -> None:
+    """The target's box: a hairline one can see through, with strong corners where there is room for them."""
     x1, y1, x2, y2 = (round(value * view.scale) for value in box)
     x2, y2 = max(x1 + 1, x2 - 1), max(y1 + 1, y2 - 1)
-    thin, thick = max(1, round(0.8 * view.unit)), max(2, round(2.4 * view.unit))
-    draw.rectangle((x1, y1, x2, y2), outline=colour, width=thin)
+    draw.rectangle((x1, y1, x2, y2), outline=(*colour, 230 if corners else 110), width=max(1, round(0.8 * view.unit)))
+    if not corners:
+        return
+    thick = max(2, round(2.4 * view.unit))
     arm = round(min(14 * view.unit, (x2 - x1) / 4, (y2 - y1) / 4))
     for x, dx in ((x1, 1), (x2, -1)):
         for y, dy in ((y1, 1), (y2, -1)):
@@ -152,14 +167,14 @@ def _corners(draw: ImageDraw.ImageDraw, box: Box, view: _View, colour: tuple[int
             draw.line((x, y, x, y + dy * arm), fill=colour, width=thick)
 
 
-def _labels(draw: ImageDraw.ImageDraw, targets: tuple[TargetMask, ...], view: _View) -> None:
-    """Each phrase at its box, largest box first; one that would cover another moves, or is left out."""
+def _labels(draw: ImageDraw.ImageDraw, targets: tuple[TargetMask, ...], names: list[str], view: _View) -> None:
+    """Each name at its box, largest box first; one that would cover another moves, or is left out."""
     font = _font(14 * view.unit, bold=True)
     pad = round(4 * view.unit)
     taken: list[tuple[float, float, float, float]] = []
     height = sum(font.getmetrics()) + pad
     for number, target in sorted(enumerate(targets), key=lambda item: -item[1].box.area):
-        text = _shortened(target.phrase, font, view.size[1] * 0.6)
+        text = _shortened(names[number], font, max(view.size[1] * 0.6, font.getlength("00")))
         width = font.getlength(text) + 2 * pad
         x1, y1, _, y2 = (value * view.scale for value in target.box)
         x = max(0.0, min(x1, view.size[1] - width))
@@ -177,29 +192,45 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
 
 
 def _captioned(picture: Pillow.Image, answer: Segmentation, view: _View) -> Pillow.Image:
-    """The picture with two lines of text below it: the query, and what is behind the answer."""
+    """The picture with some lines of text below it: the query, and what is behind the answer."""
     pad = round(12 * view.unit)
     title, small = _font(17 * view.unit, bold=True), _font(13 * view.unit, bold=False)
-    line, second = sum(title.getmetrics()), sum(small.getmetrics())
-    sheet = Pillow.new("RGB", (picture.width, picture.height + line + second + round(2.4 * pad)), _PAPER)
-    sheet.paste(picture)
+    # A strip of an image would leave no room for words.
+    width = max(picture.width, round(CAPTION_WIDTH * view.unit))
+    room = width - 2 * pad
+    lines = [(text, title, _INK) for text in _wrapped(answer.query, title, room)]
+    lines.append((_shortened("   ·   ".join(_facts(answer)), small, room), small, _FAINT))
+    height = sum(round(1.15 * sum(font.getmetrics())) for _, font, _ in lines)
+    sheet = Pillow.new("RGB", (width, picture.height + height + 2 * pad), _PAPER)
+    sheet.paste(picture, ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(sheet)
-    room = picture.width - 2 * pad
-    draw.text((pad, picture.height + pad), _shortened(answer.query, title, room), font=title, fill=_INK)
-    facts = _shortened("   ·   ".join(_facts(answer)), small, room)
-    draw.text((pad, picture.height + round(1.3 * pad) + line), facts, font=small, fill=_FAINT)
+    y = picture.height + pad
+    for text, font, colour in lines:
+        draw.text((pad, y), text, font=font, fill=colour)
+        y += round(1.15 * sum(font.getmetrics()))
     return sheet
 
 
 def _facts(answer: Segmentation) -> list[str]:
     count = len(answer.targets)
-    found = {
-        "found": f"{count} target{'s' if count > 1 else ''} found",
-        "not_found": "not found",
-        "ambiguous": f"ambiguous, {count} target{'s' if count != 1 else ''}",
-    }[answer.status]
+    status = answer.status.replace("_", " ")
+    found = f"{status}: {count} target{'' if count == 1 else 's'}" if count else status
+    phrases = list(dict.fromkeys(target.phrase for target in answer.targets))
+    named = [", ".join(phrases)] if count > MANY else []
     sure = "no confidence given" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
-    return [found, sure, answer.engine, answer.image.name]
+    return [found, sure, answer.engine, *named, answer.image.name]
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
+    """`text` in up to `CAPTION_LINES` lines; what is left over is cut."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= room or not lines[-1] or len(lines) == CAPTION_LINES:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [_shortened(line, font, room) for line in lines]
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
