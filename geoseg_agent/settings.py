@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,38 +34,44 @@ class Settings(BaseSettings):
     )
 
     grounder: str = Field(
-        "auto", description="auto | classical | scripted:FILE | replay:FILE | entry point | module:factory"
+        default="auto", description="auto | classical | scripted:FILE | replay:FILE | entry point | module:factory"
     )
-    tools: str = Field("classical", description="classical | entry point | module:factory")
-    profile: Profile = Field("default", description="named set of the method's constants")
+    tools: str = Field(default="classical", description="classical | entry point | module:factory")
+    profile: Profile = Field(default="default", description="named set of the method's constants")
 
-    alpha: float | None = Field(None, ge=0, le=10, description="margin left and above, share of the box side")
-    beta: float | None = Field(None, ge=0, le=10, description="margin right and below, share of the box side")
-    k: int | None = Field(None, ge=1, le=1000, description="most keypoints per target")
-    tau: float | None = Field(None, ge=0, le=1, description="smallest similarity of a keypoint")
-    heat_norm: Normalise | None = Field(None, description="minmax | none")
-    gamma: float | None = Field(None, ge=0, le=1, description="smallest share of the region a valid mask covers")
-    min_crop: int | None = Field(None, ge=0, le=4096, description="shortest side of a region of interest, pixels")
-    text_mode: TextMode | None = Field(None, description="union | best instance of the phrase")
+    alpha: float | None = Field(default=None, ge=0, le=10, description="margin left and above, share of the box side")
+    beta: float | None = Field(default=None, ge=0, le=10, description="margin right and below, share of the box side")
+    k: int | None = Field(default=None, ge=1, le=1000, description="most keypoints per target")
+    tau: float | None = Field(default=None, ge=0, le=1, description="smallest similarity of a keypoint")
+    heat_norm: Normalise | None = Field(default=None, description="minmax | none")
+    gamma: float | None = Field(
+        default=None, ge=0, le=1, description="smallest share of the region a valid mask covers"
+    )
+    min_crop: int | None = Field(
+        default=None, ge=0, le=4096, description="shortest side of a region of interest, pixels"
+    )
+    text_mode: TextMode | None = Field(default=None, description="union | best instance of the phrase")
 
-    traces: Path | Literal["none"] = Field(Path("traces"), description="folder for traces, or none")
-    deadline: float = Field(120.0, gt=0, description="seconds a query may take once it is admitted")
-    max_running: int = Field(64, ge=1, description="queries that run at once; the rest waits its turn")
-    max_queued: int | None = Field(None, ge=0, description="queries that may wait; one more is refused")
-    max_encoded: int = Field(2, ge=1, description="encoded crops alive per lane")
+    traces: Path | Literal["none"] = Field(default=Path("traces"), description="folder for traces, or none")
+    deadline: float = Field(default=120.0, gt=0, description="seconds a query may take once it is admitted")
+    max_running: int = Field(default=64, ge=1, description="queries that run at once; the rest waits its turn")
+    max_queued: int | None = Field(default=None, ge=0, description="queries that may wait; one more is refused")
+    max_encoded: int = Field(default=2, ge=1, description="encoded crops alive per lane")
 
-    max_pixels: int = Field(64_000_000, ge=1, description="largest image, in pixels")
+    max_pixels: int = Field(default=64_000_000, ge=1, description="largest image, in pixels")
     bands: Annotated[tuple[int, ...] | None, NoDecode] = Field(
-        None, description="bands to show as red,green,blue, from 1"
+        default=None, description="bands to show as red,green,blue, from 1"
     )
-    log_format: Literal["console", "json"] = Field("console", description="console | json")
+    log_format: Literal["console", "json"] = Field(default="console", description="console | json")
 
-    def __init__(self, **values: Any) -> None:
-        _refuse_unknown(type(self).model_fields)
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise _config_error(error) from None
+    if not TYPE_CHECKING:  # type checkers see the fields as keyword arguments, which this signature would hide
+
+        def __init__(self, **values: Any) -> None:
+            _refuse_unknown(type(self).model_fields)
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise _config_error(error) from None
 
     @field_validator("bands", mode="before")
     @classmethod
