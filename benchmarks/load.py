@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -38,8 +38,8 @@ class TrivialTools:
     """A Toolbox whose answers are simple functions of the crop, so that a mix-up would show."""
 
     engine = "trivial"
-    defaults: dict[str, Any] = {}
-    weights: dict[str, str] = {}
+    defaults: ClassVar[dict[str, Any]] = {}
+    weights: ClassVar[dict[str, str]] = {}
 
     @asynccontextmanager
     async def encode(self, crop: Crop) -> AsyncIterator[Crop]:
