@@ -1,0 +1,128 @@
+"""A window of a scene as superpixels with features and a neighbour graph: what boxes and clicks work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+from scipy.sparse import coo_array, csc_array, diags_array
+from scipy.sparse.linalg import splu
+
+from geoseg_tools.classical import ops, texture
+from geoseg_tools.classical.guided import guided
+from geoseg_tools.classical.superpixels import Neighbours, neighbours, superpixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from geoseg_tools.arrays import Mask
+    from geoseg_tools.classical.ops import Labels, Map
+    from geoseg_tools.crop import Scene
+    from geoseg_tools.geometry import Box
+
+SIDE = 320
+_ENLARGE = 3.0
+_MAD = 1.48
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Superpixels of a window.
+
+    Attributes:
+        window: the part of the scene, absolute pixels.
+        lab: (h, w, 3) float32 smoothed Lab at layer resolution.
+        valid: (h, w) bool.
+        labels: (h, w) int32, superpixels 0..n-1.
+        area: (n,) pixels of each.
+        vectors: (n, d) float32 standardised features.
+        graph: touching pairs.
+    """
+
+    window: Box
+    lab: NDArray[np.float32]
+    valid: Mask
+    labels: Labels
+    area: NDArray[np.float64]
+    vectors: NDArray[np.float32]
+    graph: Neighbours
+
+    @property
+    def count(self) -> int:
+        """Number of superpixels."""
+        return len(self.area)
+
+    def mean(self, values: Map) -> NDArray[np.float64]:
+        """(n,) mean of a map at layer resolution over every superpixel."""
+        out: NDArray[np.float64] = np.bincount(self.labels.ravel(), values.ravel(), self.count) / self.area
+        return out
+
+    @cached_property
+    def distances(self) -> NDArray[np.float64]:
+        """(m,) squared feature distance of every touching pair, on average 1."""
+        delta = (self.vectors[self.graph.i] - self.vectors[self.graph.j]).astype(np.float64) ** 2
+        squared = delta[:, :3].sum(axis=1) + 0.3 * delta[:, 3:].sum(axis=1)
+        return cast("NDArray[np.float64]", squared / max(float(squared.mean()) if len(squared) else 1.0, 1e-9))
+
+    def smooth(self, values: NDArray[np.float64], own: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        """A random walker with priors: keep to `values` with weight `own`, and to alike neighbours.
+
+        Solves the minimum of own (x - values)^2 + w (x_i - x_j)^2 over all pairs.
+        """
+        if not len(self.graph.i):
+            return values
+        weight = np.exp(-2 * self.distances) * self.graph.length / 10
+        n = self.count
+        i, j = self.graph.i, self.graph.j
+        pull = coo_array((np.r_[weight, weight], (np.r_[i, j], np.r_[j, i])), shape=(n, n))
+        anchor = np.broadcast_to(np.asarray(own, np.float64), (n,))
+        system = csc_array(diags_array(anchor + pull.sum(axis=1)) - pull)
+        out: NDArray[np.float64] = splu(system).solve(anchor * values)
+        return out
+
+    def pixels(self, values: NDArray[np.float64]) -> Map:
+        """(h, w) float32: values of superpixels brought to pixels along the edges of the image."""
+        return guided(self.lab, values[self.labels].astype(np.float32))
+
+
+def layer_of(scene: Scene, window: Box, *, side: int = SIDE, cell: int = 7) -> Layer:
+    """Cut a window of a scene into superpixels, at most `side` pixels long, enlarged at most three times."""
+    scale = min(_ENLARGE, side / max(window.size))
+    size = (max(1, round(window.height * scale)), max(1, round(window.width * scale)))
+    pixels = scene.pixels[window.slices]
+    valid = np.ones(size, np.bool_)
+    if scene.valid is not None:
+        valid = ops.shrink(scene.valid[window.slices].view(np.uint8) * np.uint8(255), size) > 127
+    # Whole numbers first: a copy of the window in floats would be four times its size.
+    small = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    lab = ops.lab(small.astype(np.float32) / np.float32(255))
+    if not valid.all() and valid.any():
+        lab[~valid] = np.median(lab[valid], axis=0)
+    smooth = texture.smoothed(lab)
+    labels = superpixels(smooth, cell)
+    area = np.bincount(labels.ravel()).astype(np.float64)
+    return Layer(window, smooth, valid, labels, area, _vectors(lab, smooth, labels, area), neighbours(labels))
+
+
+def _vectors(
+    lab: NDArray[np.float32], smooth: NDArray[np.float32], labels: Labels, area: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    flat = labels.ravel()
+
+    def mean(values: Map) -> NDArray[np.float64]:
+        out: NDArray[np.float64] = np.bincount(flat, values.ravel(), len(area)) / area
+        return out
+
+    columns = np.stack([mean(values) for values in texture.channels(lab, smooth)], axis=1)
+    parts = [np.ascontiguousarray(lab[..., c]) for c in range(3)]
+    spread = [np.log1p(np.sqrt(np.maximum(mean(p * p) - mean(p) ** 2, 0))) for p in parts]
+    table = np.column_stack([columns, *spread])
+    weights = np.r_[texture.WEIGHTS, 0.5, 0.3, 0.3]
+    floors = np.r_[texture.FLOORS, 0.1, 0.1, 0.1]
+    middle = np.median(table, axis=0)
+    scale = np.maximum.reduce([_MAD * np.median(np.abs(table - middle), axis=0), 0.6 * table.std(axis=0), floors])
+    out: NDArray[np.float32] = np.clip((table - middle) / scale * weights, -5, 5).astype(np.float32)
+    return out

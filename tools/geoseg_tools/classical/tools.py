@@ -1,0 +1,157 @@
+"""`ClassicalTools`: both routes of the method without weights, as `Matcher` and `Segmenter`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from geoseg_tools.classical.boxmode import Marks, foreground
+from geoseg_tools.classical.cache import evidence_of
+from geoseg_tools.classical.heat import heat, sample
+from geoseg_tools.classical.layer import Layer, layer_of
+from geoseg_tools.classical.parser import read
+from geoseg_tools.classical.points import grow, regress
+from geoseg_tools.classical.upscale import above
+from geoseg_tools.geometry import Box
+from geoseg_tools.protocols import Masks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.classical.boxmode import Foreground
+    from geoseg_tools.classical.ops import Map
+    from geoseg_tools.crop import Crop
+
+TOOL_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({"k": 64, "tau": 0.3, "heat_norm": "none"})
+"""Constants of the method that fit these tools: evidence is absolute, and regions need many points."""
+
+UNKNOWN_SCORE = 0.3
+"""Ceiling of the score where the phrase said nothing."""
+
+_PADDING = 0.5
+_LEAST_PADDING = 10
+_SURROUNDINGS = 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A crop with the superpixels around its box, computed when first used."""
+
+    crop: Crop
+
+    @cached_property
+    def layer(self) -> Layer:
+        """Superpixels of the box and, where there is room, half of it on every side."""
+        return layer_of(self.crop.scene, self.window)
+
+    @cached_property
+    def window(self) -> Box:
+        """The RoI and the surroundings that the box is judged against, absolute pixels."""
+        box, (height, width) = self.crop.box, self.crop.scene.size
+        x = max(_LEAST_PADDING, round(_PADDING * box.width))
+        y = max(_LEAST_PADDING, round(_PADDING * box.height))
+        roi = self.crop.roi
+        return Box(
+            max(0, min(roi.x1, box.x1 - x)),
+            max(0, min(roi.y1, box.y1 - y)),
+            min(width, max(roi.x2, box.x2 + x)),
+            min(height, max(roi.y2, box.y2 + y)),
+        )
+
+    @property
+    def boxed(self) -> bool:
+        """Whether there is anything around the box to tell it from."""
+        return self.window.area - self.crop.box.area >= _SURROUNDINGS * self.window.area
+
+    def evidence(self, phrase: str) -> Map | None:
+        """The scene's evidence of a phrase at working size; None for a phrase that is not known."""
+        reading = read(phrase)
+        if not reading.concepts:
+            return None
+        return evidence_of(self.crop.scene).target(reading.concepts, reading.colours)
+
+
+class ClassicalTools:
+    """Similarity from evidence, masks from superpixels: the offline default's tools.
+
+    Stateless but for a small cache of the last scenes' evidence; results depend on the arguments alone.
+    """
+
+    def similarity(self, crop: Crop, phrase: str) -> Heat:
+        """(gh, gw) float32 absolute evidence 0..1, at most 64 x 64; all zero for a phrase that is not known."""
+        evidence = evidence_of(crop.scene)
+        reading = read(phrase)
+        if not reading.concepts or evidence.blank:
+            return np.zeros((min(64, crop.size[0]), min(64, crop.size[1])), np.float32)
+        values = evidence.target(reading.concepts, reading.colours)
+        return heat(values, evidence.features.gmax, crop.scene.size, crop.roi)
+
+    def encode(self, crop: Crop) -> Encoded:
+        """The crop, ready for both prompts; the work is done by the first of them."""
+        return Encoded(crop)
+
+    def from_points(self, encoded: Encoded, points: Points, positive: NDArray[np.bool_]) -> Masks:
+        """The region of the positive points without the negative ones; one mask, none without a positive."""
+        if not positive.any():
+            return _none()
+        layer, crop = encoded.layer, encoded.crop
+        cells = _cells(encoded, points)
+        marked = layer.labels[cells[:, 1], cells[:, 0]].astype(np.int64)
+        inside, outside = np.unique(marked[positive]), np.unique(marked[~positive])
+        if encoded.boxed:
+            found = foreground(layer, crop.box, marks=Marks(np.setdiff1d(inside, outside), outside))
+            return _cut(encoded, found)
+        if len(points) == 1:
+            mask = grow(layer, cells[positive], cells[~positive]).astype(np.float32)
+            return _masks(encoded, mask, 0.5, 0.5)
+        belief = regress(layer, inside, outside)
+        return _masks(encoded, belief, 0.0, float(np.abs(belief).mean()))
+
+    def from_text(self, encoded: Encoded, phrase: str) -> Masks:
+        """What the phrase names inside the box; the box's foreground where the phrase is not known."""
+        evidence = encoded.evidence(phrase)
+        crop, layer = encoded.crop, encoded.layer
+        if evidence is None:
+            note = (
+                f"The offline tools do not know {phrase!r}: the mask is whatever stands out in the box. "
+                "GEOSEG_TOOLS=models switches to tools that read any phrase."
+            )
+            return _cut(encoded, foreground(layer, crop.box), UNKNOWN_SCORE, (note,))
+        here = sample(evidence, crop.scene.size, layer.window, layer.labels.shape)
+        return _cut(encoded, foreground(layer, crop.box, here))
+
+
+def _cells(encoded: Encoded, points: Points) -> NDArray[np.int64]:
+    """Points of the RoI in pixels of the layer."""
+    layer, roi = encoded.layer, encoded.crop.roi
+    height, width = layer.labels.shape
+    x = (points[:, 0] + roi.x1 - layer.window.x1 + 0.5) * width / layer.window.width
+    y = (points[:, 1] + roi.y1 - layer.window.y1 + 0.5) * height / layer.window.height
+    cells = np.stack([np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)], axis=1)
+    return cells.astype(np.int64)
+
+
+def _cut(encoded: Encoded, found: Foreground, ceiling: float = 1.0, notes: tuple[str, ...] = ()) -> Masks:
+    return _masks(encoded, found.probability, found.threshold, ceiling * found.expected, notes)
+
+
+def _masks(encoded: Encoded, values: Map, threshold: float, score: float, notes: tuple[str, ...] = ()) -> Masks:
+    """Values at layer resolution as one mask of the RoI, never on invalid pixels."""
+    crop, window = encoded.crop, encoded.layer.window
+    mask = above(values, window.size, crop.roi.relative_to(window), threshold)
+    if crop.valid is not None:
+        mask &= crop.valid
+    if not mask.any():
+        return _none(notes)
+    return Masks(mask[None], np.array([min(max(score, 0.0), 1.0)]), notes)
+
+
+def _none(notes: tuple[str, ...] = ()) -> Masks:
+    return Masks(np.zeros((0, 1, 1), np.bool_), np.zeros(0), notes)
