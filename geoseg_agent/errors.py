@@ -191,14 +191,13 @@ def first_error() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
+        leaves = leaves_of(group)
         known = next((error for error in leaves if isinstance(error, GeoSegError)), None)
         raise (known or leaves[0]) from group
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """The single errors inside a group, at any depth and in its order; the error itself where it is none."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for part in error.exceptions for leaf in leaves_of(part)]

@@ -1,0 +1,1 @@
+"""Everything that happened to a query, in one file that replays."""

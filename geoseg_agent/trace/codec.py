@@ -1,0 +1,314 @@
+"""From values to records of a trace and back, each exactly.
+
+Decoding checks what a file may get wrong and raises ValueError with the reason; the caller knows the place.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoseg_agent import errors
+from geoseg_agent.errors import GeoSegError
+from geoseg_agent.georeference import Georeference
+from geoseg_agent.imagery import Image
+from geoseg_agent.trace.model import (
+    AreasRecord,
+    CropInput,
+    ErrorRecord,
+    GroundInput,
+    HeatRecord,
+    HintPoint,
+    HintsRecord,
+    ImageRecord,
+    InstanceRecord,
+    KeypointsRecord,
+    MasksRecord,
+    PhraseInput,
+    PointsInput,
+    ReplyRecord,
+    Result,
+    SimilarityRecord,
+    TargetRecord,
+    TargetResult,
+)
+from geoseg_agent.trace.rle import decode_mask, encode_mask
+from geoseg_agent.types import GroundingReply, Hints, PointHint, Query, Target
+from geoseg_tools.geometry import Box
+from geoseg_tools.protocols import Masks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from geoseg_agent.segmentation import Segmentation
+    from geoseg_agent.types import Instance, TargetMask
+    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.crop import Crop
+    from geoseg_tools.keypoints import Keypoints
+
+CANCELLED = "cancelled"
+INTERNAL = "internal"
+_MAX_SIDE = 1 << 20
+
+
+def encode_masks(masks: Masks) -> MasksRecord:
+    """The masks of a route, with scores and notes."""
+    return MasksRecord(
+        size=[int(side) for side in masks.masks.shape[1:]],
+        masks=[encode_mask(mask) for mask in masks.masks],
+        scores=None if masks.scores is None else [float(score) for score in masks.scores],
+        notes=list(masks.notes),
+    )
+
+
+def decode_masks(record: MasksRecord) -> Masks:
+    """As it was.
+
+    Raises:
+        ValueError: a mask is malformed or differs in size, or there are not as many scores as masks.
+    """
+    if any(rle.size != record.size for rle in record.masks):
+        raise ValueError(f"a mask differs in size from {record.size}")
+    if record.scores is not None and len(record.scores) != len(record.masks):
+        raise ValueError(f"there are {len(record.scores)} scores for {len(record.masks)} masks")
+    height, width = record.size
+    if not (1 <= height <= _MAX_SIDE and 1 <= width <= _MAX_SIDE):
+        raise ValueError(f"masks cannot have {width} x {height} pixels")
+    masks = [decode_mask(rle) for rle in record.masks]
+    return Masks(
+        np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_),
+        None if record.scores is None else np.array(record.scores, dtype=np.float64),
+        tuple(record.notes),
+    )
+
+
+def encode_heat(heat: Heat) -> HeatRecord:
+    """The grid, losslessly."""
+    data = np.ascontiguousarray(heat, dtype="<f4").tobytes()
+    return HeatRecord(shape=[int(side) for side in heat.shape], float32=base64.b64encode(data).decode("ascii"))
+
+
+def decode_heat(record: HeatRecord) -> Heat:
+    """(gh, gw) float32, as it was.
+
+    Raises:
+        ValueError: the data is not base64 of as many finite numbers as the shape says.
+    """
+    try:
+        data = base64.b64decode(record.float32, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"the grid is not base64: {error}") from error
+    rows, columns = record.shape
+    if min(rows, columns) < 1 or len(data) != 4 * rows * columns:
+        raise ValueError(f"a grid of {rows} x {columns} cells cannot have {len(data)} bytes")
+    if base64.b64encode(data).decode("ascii") != record.float32:
+        raise ValueError("the base64 of the grid is not in its one proper form")
+    heat = np.frombuffer(data, dtype="<f4").astype(np.float32).reshape(rows, columns)
+    if not np.isfinite(heat).all():
+        raise ValueError("the grid holds NaN or infinity")
+    return heat
+
+
+def encode_reply(reply: GroundingReply) -> ReplyRecord:
+    """The grounder's answer."""
+    return ReplyRecord(
+        status=reply.status,
+        targets=[
+            TargetRecord(
+                box=list(target.box),
+                phrase=target.phrase,
+                confidence=_number(target.confidence),
+                within=None if target.within is None else encode_mask(target.within),
+            )
+            for target in reply.targets
+        ],
+        reasoning=reply.reasoning,
+        notes=list(reply.notes),
+    )
+
+
+def decode_reply(record: ReplyRecord) -> GroundingReply:
+    """As it was.
+
+    Raises:
+        ValueError: a box or mask is malformed.
+        InvalidReply: the parts do not fit together.
+    """
+    targets = tuple(
+        Target(Box(*t.box), t.phrase, t.confidence, None if t.within is None else decode_mask(t.within))
+        for t in record.targets
+    )
+    return GroundingReply(record.status, targets, record.reasoning, tuple(record.notes))
+
+
+def ground_input(image: Image, query: Query) -> GroundInput:
+    """What identifies a call of a grounder."""
+    return GroundInput(image=image.sha256, size=list(image.size), query=query.text)
+
+
+def crop_input(crop: Crop) -> CropInput:
+    """What identifies a crop."""
+    return CropInput(**_crop(crop))
+
+
+def phrase_input(crop: Crop, phrase: str) -> PhraseInput:
+    """What identifies a call with a phrase."""
+    return PhraseInput(**_crop(crop), phrase=phrase)
+
+
+def points_input(crop: Crop, points: Points, positive: NDArray[np.bool_]) -> PointsInput:
+    """What identifies a call with points."""
+    return PointsInput(**_crop(crop), points=points.tolist(), positive=positive.tolist())
+
+
+def _crop(crop: Crop) -> dict[str, Any]:
+    return {
+        "image": crop.digest,
+        "size": list(crop.scene.size),
+        "roi": list(crop.roi),
+        "box": list(crop.box),
+    }
+
+
+def encode_image(image: Image) -> ImageRecord:
+    """Everything about the picture but its pixels."""
+    place = image.georeference
+    return ImageRecord(
+        name=image.name,
+        path=image.path,
+        width=image.size[1],
+        height=image.size[0],
+        sha256=image.sha256,
+        file_sha256=image.file_sha256,
+        crs=None if place is None else place.crs,
+        transform=None if place is None else [float(value) for value in place.transform],
+        bands=list(image.bands),
+        stretch=None if image.stretch is None else [[float(low), float(high)] for low, high in image.stretch],
+    )
+
+
+def decode_image(record: ImageRecord) -> Image:
+    """The picture without pixels.
+
+    Raises:
+        ValueError: one half of the georeference is missing.
+    """
+    place = None
+    if (record.crs is None) != (record.transform is None):
+        raise ValueError("crs and transform go together")
+    if record.crs is not None and record.transform is not None:
+        a, b, c, d, e, f = record.transform
+        place = Georeference(record.crs, (a, b, c, d, e, f))
+    return Image.replayed(
+        (record.height, record.width),
+        record.sha256,
+        name=record.name,
+        path=record.path,
+        file_sha256=record.file_sha256,
+        georeference=place,
+        bands=tuple(record.bands),
+        stretch=None if record.stretch is None else tuple((low, high) for low, high in record.stretch),
+    )
+
+
+def encode_hints(hints: Hints) -> HintsRecord:
+    """What the caller knew."""
+    return HintsRecord(
+        box=None if hints.box is None else list(hints.box),
+        points=[HintPoint(x=point.x, y=point.y, positive=point.positive) for point in hints.points],
+        phrase=hints.phrase,
+    )
+
+
+def decode_hints(record: HintsRecord) -> Hints:
+    """As it was.
+
+    Raises:
+        QueryError: a hint is malformed.
+    """
+    return Hints(
+        box=None if record.box is None else Box(*record.box),
+        points=tuple(PointHint(point.x, point.y, point.positive) for point in record.points),
+        phrase=record.phrase,
+    )
+
+
+def encode_error(error: BaseException) -> ErrorRecord:
+    """The error as programs and people need it, without its traceback."""
+    if isinstance(error, GeoSegError):
+        return ErrorRecord(type=type(error).__name__, code=error.code, message=error.message, hint=error.hint)
+    if isinstance(error, Exception):
+        return ErrorRecord(type=type(error).__name__, code=INTERNAL, message=str(error), hint=None)
+    return ErrorRecord(type=type(error).__name__, code=CANCELLED, message="the call was cancelled", hint=None)
+
+
+def decode_error(record: ErrorRecord) -> GeoSegError:
+    """An error of the same class, code, message and hint.
+
+    Raises:
+        ValueError: there is no such class, or it has another code.
+    """
+    found = getattr(errors, record.type, None)
+    if not (isinstance(found, type) and issubclass(found, GeoSegError)):
+        raise ValueError(f"{record.type[:80]!r} is no error of this package")  # noqa: TRY004 - a name, not a value
+    if found.code != record.code:
+        raise ValueError(f"{record.type} has the code {found.code!r}, not {record.code[:80]!r}")
+    return found(record.message, hint=record.hint)
+
+
+def encode_result(answer: Segmentation, method: Mapping[str, Any], trace_id: str) -> Result:
+    """The answer, its masks in the frames of their regions."""
+    return Result(
+        trace_id=trace_id,
+        query=answer.query,
+        status=answer.status,
+        confidence=_number(answer.confidence),
+        engine=answer.engine,
+        reasoning=answer.reasoning,
+        notes=list(answer.notes),
+        method=dict(method),
+        targets=[_target(target) for target in answer.targets],
+    )
+
+
+def _target(found: TargetMask) -> TargetResult:
+    return TargetResult(
+        box=list(found.box),
+        roi=list(found.roi),
+        phrase=found.phrase,
+        confidence=_number(found.target.confidence),
+        within=None if found.target.within is None else encode_mask(found.target.within),
+        rule=found.rule,
+        score=_number(found.score),
+        areas=AreasRecord(**found.areas._asdict()),
+        similarity=SimilarityRecord(**found.similarity._asdict()),
+        keypoints=_keypoints(found.keypoints),
+        mask=encode_mask(found.mask),
+        instances=[_instance(instance) for instance in found.instances],
+        notes=list(found.notes),
+    )
+
+
+def _keypoints(keypoints: Keypoints) -> KeypointsRecord:
+    return KeypointsRecord(
+        points=keypoints.points.tolist(),
+        scores=keypoints.scores.tolist(),
+        cells=keypoints.cells.tolist(),
+        raw=keypoints.raw.tolist(),
+    )
+
+
+def _instance(instance: Instance) -> InstanceRecord:
+    return InstanceRecord(
+        id=instance.id, box=list(instance.box), score=_number(instance.score), mask=encode_mask(instance.pixels)
+    )
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,306 @@
+"""What a trace file holds, as strict models: the format, schema 1, in one place.
+
+Frames are those of `geoseg_agent.types`. Boxes are [x1, y1, x2, y2] in absolute pixels of the image, sizes
+[height, width], points [x, y]. Numbers are finite; unknown and missing fields are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+
+Status: TypeAlias = Literal["done", "failed", "interrupted"]
+BoxRecord = Annotated[list[int], Field(min_length=4, max_length=4)]
+Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """Strict, frozen, nothing unknown, nothing infinite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Rle(Record):
+    """A mask as COCO run-lengths, compressed, columns first: what pycocotools encodes."""
+
+    size: Pair
+    counts: str
+
+
+class MasksRecord(Record):
+    """The answer of a route: masks in the frame of the RoI, all of one size."""
+
+    size: Pair
+    masks: list[Rle]
+    scores: list[float] | None
+    notes: list[str]
+
+
+class HeatRecord(Record):
+    """A raw similarity grid, losslessly: base64 of float32, little-endian, row-major, of `shape` (rows, columns)."""
+
+    shape: Pair
+    float32: str
+
+
+class TargetRecord(Record):
+    """A target as the grounder gave it; `within` in the frame of `box`."""
+
+    box: BoxRecord
+    phrase: str
+    confidence: float | None
+    within: Rle | None
+
+
+class ReplyRecord(Record):
+    """A grounding reply."""
+
+    status: Literal["found", "not_found", "ambiguous"]
+    targets: list[TargetRecord]
+    reasoning: str
+    notes: list[str]
+
+
+class GroundInput(Record):
+    """What a grounder was asked: the picture by digest and size, and the question."""
+
+    image: str
+    size: Pair
+    query: str
+
+
+class CropInput(Record):
+    """Which crop a tool worked on: the picture by digest and size, the region, and the target's own box in it."""
+
+    image: str
+    size: Pair
+    roi: BoxRecord
+    box: BoxRecord
+
+
+class PhraseInput(CropInput):
+    """A crop and what to look for."""
+
+    phrase: str
+
+
+class PointsInput(CropInput):
+    """A crop and points on it, RoI frame; `positive` is False where to exclude."""
+
+    points: list[Pair]
+    positive: list[bool]
+
+
+class ErrorRecord(Record):
+    """What went wrong; `code` is the stable name of the kind of failure."""
+
+    type: str
+    code: str
+    message: str
+    hint: str | None
+
+
+class FailureRecord(ErrorRecord):
+    """What ended the query."""
+
+    trace_id: str
+
+
+class _Step(Record):
+    index: int
+    target: int | None
+    waited: Seconds
+    took: Seconds
+    error: ErrorRecord | None
+
+
+class GroundStep(_Step):
+    """Image and query in, targets out."""
+
+    seam: Literal["ground"]
+    input: GroundInput
+    output: ReplyRecord | None
+
+
+class EncodeStep(_Step):
+    """A crop made ready for both routes; what came of it stays with the tool."""
+
+    seam: Literal["encode"]
+    input: CropInput
+    output: None
+
+
+class SimilarityStep(_Step):
+    """Where in the crop the phrase is."""
+
+    seam: Literal["similarity"]
+    input: PhraseInput
+    output: HeatRecord | None
+
+
+class PointsStep(_Step):
+    """Route A: masks from points."""
+
+    seam: Literal["points"]
+    input: PointsInput
+    output: MasksRecord | None
+
+
+class TextStep(_Step):
+    """Route B: masks from the phrase."""
+
+    seam: Literal["text"]
+    input: PhraseInput
+    output: MasksRecord | None
+
+
+Step: TypeAlias = GroundStep | EncodeStep | SimilarityStep | PointsStep | TextStep
+Input: TypeAlias = GroundInput | PhraseInput | PointsInput | CropInput
+Output: TypeAlias = ReplyRecord | HeatRecord | MasksRecord
+Seam: TypeAlias = Literal["ground", "encode", "similarity", "points", "text"]
+
+STEPS: dict[Seam, type[Step]] = {
+    "ground": GroundStep,
+    "encode": EncodeStep,
+    "similarity": SimilarityStep,
+    "points": PointsStep,
+    "text": TextStep,
+}
+
+
+class ImageRecord(Record):
+    """The picture without its pixels: digests, size, and its place on the ground."""
+
+    name: str
+    path: str | None
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    sha256: str
+    file_sha256: str | None
+    crs: str | None
+    transform: Annotated[list[float], Field(min_length=6, max_length=6)] | None
+    bands: list[int]
+    stretch: list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None
+
+
+class HintPoint(Record):
+    """A point the caller gave, absolute pixels."""
+
+    x: int
+    y: int
+    positive: bool
+
+
+class HintsRecord(Record):
+    """What the caller knew."""
+
+    box: BoxRecord | None
+    points: list[HintPoint]
+    phrase: str | None
+
+
+class PromptRecord(Record):
+    """The prompt a model was asked with."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class SimilarityRecord(Record):
+    """What the raw similarity grid amounts to."""
+
+    low: float
+    high: float
+    mean: float
+
+
+class AreasRecord(Record):
+    """Pixels of each route and of the result."""
+
+    points: int
+    text: int
+    mask: int
+
+
+class KeypointsRecord(Record):
+    """Where route A started, RoI frame; cells are [row, column] on the grid."""
+
+    points: list[Pair]
+    scores: list[float]
+    cells: list[Pair]
+    raw: list[float]
+
+
+class InstanceRecord(Record):
+    """One object; its mask is in the frame of its box."""
+
+    id: int
+    box: BoxRecord
+    score: float | None
+    mask: Rle
+
+
+class TargetResult(Record):
+    """The answer for one target; the mask is in the frame of the RoI."""
+
+    box: BoxRecord
+    roi: BoxRecord
+    phrase: str
+    confidence: float | None
+    within: Rle | None
+    rule: Literal["both", "points", "text", "none"]
+    score: float | None
+    areas: AreasRecord
+    similarity: SimilarityRecord
+    keypoints: KeypointsRecord
+    mask: Rle
+    instances: list[InstanceRecord]
+    notes: list[str]
+
+
+class Result(Record):
+    """The answer. Query, engine, method and trace_id stand here once more because they belong to it."""
+
+    trace_id: str
+    query: str
+    status: Literal["found", "not_found", "ambiguous"]
+    confidence: float | None
+    engine: str
+    reasoning: str
+    notes: list[str]
+    method: dict[str, Any]
+    targets: list[TargetResult]
+
+
+class Opening(Record):
+    """What is known before the first step; the first line of a journal."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    id: str
+    started: str
+    engine: str
+    versions: dict[str, str]
+    weights: dict[str, str]
+    settings: dict[str, Any]
+    method: dict[str, Any]
+    image: ImageRecord
+    query: str
+    hints: HintsRecord
+    prompt: PromptRecord | None
+
+
+class Trace(Opening):
+    """One query, from question to answer or failure."""
+
+    status: Status
+    finished: str
+    seconds: Seconds
+    steps: list[Annotated[Step, Field(discriminator="seam")]]
+    result: Result | None
+    error: FailureRecord | None
+    seal: dict[str, str]

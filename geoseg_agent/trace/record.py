@@ -1,0 +1,386 @@
+"""Recording: proxies on the seams, and one current recorder per query, found through a context variable.
+
+The controller passes no trace around. A proxy that is called outside of a query, or in one whose traces are off,
+only passes the call on. Whatever goes wrong with a trace once a query runs never changes the answer.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from geoseg_agent.errors import GeoSegError, leaves_of
+from geoseg_agent.lanes import timed
+from geoseg_agent.logs import log
+from geoseg_agent.settings import SECRET
+from geoseg_agent.trace import codec
+from geoseg_agent.trace.ids import new_id, time_of, written
+from geoseg_agent.trace.model import SCHEMA, FailureRecord
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geoseg_agent.imagery import Image
+    from geoseg_agent.seams import Grounder, Toolbox
+    from geoseg_agent.segmentation import Segmentation
+    from geoseg_agent.trace.model import ErrorRecord, Input, Output, PromptRecord, Seam, Status
+    from geoseg_agent.trace.store import Journal, Store
+    from geoseg_agent.types import GroundingReply, Hints, Query
+    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.crop import Crop
+    from geoseg_tools.protocols import Masks
+
+T = TypeVar("T")
+
+UNSAVED = "the trace of this answer could not be saved"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Header:
+    """What is known of a query before its first step.
+
+    Attributes:
+        engine: what the result will be labelled with.
+        versions: package to version.
+        weights: sha256 of each weight file in use.
+        settings: every setting but the secret ones, as JSON values.
+        method: the method's constants in force.
+        image, query, hints: what was asked.
+        prompt: name, version and digest of the prompt, where a model is asked.
+    """
+
+    engine: str
+    versions: Mapping[str, str]
+    weights: Mapping[str, str]
+    settings: Mapping[str, Any]
+    method: Mapping[str, Any]
+    image: Image
+    query: Query
+    hints: Hints
+    prompt: PromptRecord | None = None
+
+    def opening(self, trace_id: str) -> dict[str, Any]:
+        """The first line of the journal, as JSON values."""
+        return {
+            "schema": SCHEMA,
+            "id": trace_id,
+            "started": written(time_of(trace_id)),
+            "engine": self.engine,
+            "versions": dict(self.versions),
+            "weights": dict(self.weights),
+            "settings": {name: value for name, value in self.settings.items() if name not in SECRET},
+            "method": dict(self.method),
+            "image": codec.encode_image(self.image).model_dump(),
+            "query": self.query.text,
+            "hints": codec.encode_hints(self.hints).model_dump(),
+            "prompt": None if self.prompt is None else self.prompt.model_dump(),
+        }
+
+
+class _Ended(NamedTuple):
+    """A call of a seam that has ended, as it happened; it becomes JSON on the lane, not on the event loop."""
+
+    seam: Seam
+    target: int | None
+    input: Input
+    output: Callable[[], Output | None]
+    waited: float
+    took: float
+    error: BaseException | None
+
+
+class Recorder:
+    """The trace of one query in the making; keeps nothing where `store` is None."""
+
+    def __init__(self, store: Store | None, header: Header) -> None:
+        self.id = new_id()
+        self._store = store
+        self._header = header
+        self._began = perf_counter()
+        self._opening: dict[str, Any] = {}
+        self._steps: list[dict[str, Any]] = []
+        self._journal: Journal | None = None
+        self._torn = False
+        self._fault: Exception | None = None
+        self._count = 0
+        self._over = store is None
+
+    async def begin(self) -> None:
+        """Open the journal.
+
+        Raises:
+            ConfigError: the folder cannot be written to, or the disk is full.
+        """
+        if self._store is None:
+            return
+        try:
+            await self._store.now(self._begin)
+        except BaseException:
+            self._over = True
+            self._drop()
+            raise
+
+    async def step(self, ended: _Ended, *, paid: bool = False) -> None:
+        """Keep a step; waits for the disk only where the step was paid for."""
+        if self._store is None or self._over:
+            return
+        index, self._count = self._count, self._count + 1
+        if paid:
+            await self._store.now(lambda: self._keep(index, ended, paid=True))
+        else:
+            self._store.later(lambda: self._keep(index, ended))
+
+    async def finish(self, answer: Segmentation) -> Segmentation:
+        """Write the trace of `answer` and return the answer with its path.
+
+        If it cannot be saved, the answer comes back with a note instead, and the reason is logged.
+        """
+        if self._store is None or self._over:
+            return answer
+        self._over = True
+
+        def save() -> Path:
+            result = codec.encode_result(answer, self._header.method, self.id)
+            return self._save("done", result=result.model_dump())
+
+        path = await self._saved(save)
+        return replace(answer, notes=(*answer.notes, UNSAVED)) if path is None else replace(answer, trace_path=path)
+
+    async def fail(self, error: BaseException) -> None:
+        """Write the trace of a query that ended by `error`, and tell the error which trace that is."""
+        found = leaves_of(error)
+        for leaf in found:
+            if isinstance(leaf, GeoSegError):
+                leaf.trace_id = self.id
+        if self._over:
+            return
+        self._over = True
+        first = next((leaf for leaf in found if isinstance(leaf, GeoSegError)), found[0])
+        failure = codec.encode_error(first)
+        status: Status = "interrupted" if failure.code == codec.CANCELLED else "failed"
+        record = FailureRecord(**failure.model_dump(), trace_id=self.id).model_dump()
+        await self._saved(lambda: self._save(status, error=record))
+
+    def _begin(self) -> None:
+        assert self._store is not None  # noqa: S101 - for the type checker; begin() has looked
+        self._opening = self._header.opening(self.id)
+        self._journal = self._store.begin(self.id, self._opening)
+
+    def _keep(self, index: int, ended: _Ended, *, paid: bool = False) -> None:
+        try:
+            record = _step_record(index, ended)
+            self._steps.append(record)
+            if self._journal is not None and not self._torn:
+                self._torn = True
+                self._journal.append(record, paid=paid)
+                self._torn = False
+        except OSError as error:
+            # The journal may now end in half a line; what is in memory still makes a whole trace.
+            log.error("journal broken", trace_id=self.id, step=index, error=str(error))
+        except Exception as error:  # noqa: BLE001 - tracing never changes the answer
+            self._fault = error
+
+    def _save(self, status: Status, *, result: Any = None, error: Any = None) -> Path:
+        if self._fault is not None:
+            raise self._fault
+        assert self._journal is not None  # noqa: S101 - for the type checker; begin() has opened it
+        started = time_of(self.id)
+        elapsed = timedelta(milliseconds=round(1000 * (perf_counter() - self._began)))
+        head = ("schema", "id")
+        tree = {
+            **{name: self._opening[name] for name in head},
+            "status": status,
+            "started": written(started),
+            "finished": written(started + elapsed),
+            "seconds": elapsed.total_seconds(),
+            **{name: value for name, value in self._opening.items() if name not in {*head, "started"}},
+            "steps": self._steps,
+            "result": result,
+            "error": error,
+        }
+        return self._journal.finish(tree)
+
+    async def _saved(self, save: Callable[[], Path]) -> Path | None:
+        assert self._store is not None  # noqa: S101 - for the type checker; both callers have looked
+        path: Path | None = None
+
+        def attempt() -> None:
+            nonlocal path
+            try:
+                path = save()
+            except Exception as error:  # noqa: BLE001 - tracing never changes the answer
+                log.error("trace not saved", trace_id=self.id, error=f"{type(error).__name__}: {error}")
+            finally:
+                self._drop()
+
+        try:
+            await self._store.now(attempt)
+        except RuntimeError as error:  # the lane is closed: the Agent was, under a running query
+            log.error("trace not saved", trace_id=self.id, error=str(error))
+            self._drop()
+        return path
+
+    def _drop(self) -> None:
+        """Give the journal's file back; what is in it stays for `recover`."""
+        if self._journal is not None:
+            try:
+                self._journal.close()
+            except OSError as error:
+                log.error("journal not closed", trace_id=self.id, error=str(error))
+
+
+current_recorder: ContextVar[Recorder | None] = ContextVar("current_recorder", default=None)
+
+
+@asynccontextmanager
+async def recording(store: Store | None, header: Header) -> AsyncIterator[Recorder]:
+    """Record what crosses the seams inside the block, in this task and those it starts.
+
+    Where the block ends by an error, the trace is finished as "failed" (cancelled: "interrupted"), GeoSegErrors
+    learn its id, and the error passes on unchanged.
+
+    Raises:
+        ConfigError: the folder of `store` cannot be written to, or the disk is full; nothing was paid yet.
+    """
+    recorder = Recorder(store, header)
+    await recorder.begin()
+    token = current_recorder.set(recorder)
+    try:
+        yield recorder
+    except BaseException as error:
+        await recorder.fail(error)
+        raise
+    finally:
+        current_recorder.reset(token)
+
+
+def _step_record(index: int, ended: _Ended) -> dict[str, Any]:
+    error: ErrorRecord | None = None if ended.error is None else codec.encode_error(ended.error)
+    output = ended.output()
+    return {
+        "index": index,
+        "seam": ended.seam,
+        "target": ended.target,
+        "input": ended.input.model_dump(),
+        "output": None if output is None else output.model_dump(),
+        "waited": ended.waited,
+        "took": ended.took,
+        "error": None if error is None else error.model_dump(),
+    }
+
+
+async def _recorded(
+    seam: Seam,
+    target: int | None,
+    asked: Callable[[], Input],
+    call: Awaitable[T],
+    encode: Callable[[T], Output | None],
+) -> T:
+    """Await the call and keep it as a step of the current recorder."""
+    recorder = current_recorder.get()
+    if recorder is None:
+        return await call
+    began = perf_counter()
+
+    async def keep(output: Callable[[], Output | None], error: BaseException | None = None) -> None:
+        spent = perf_counter() - began
+        # Without a lane there is no queue that could be told from work.
+        waited = max(spent - timing.took, 0.0) if timing.took else 0.0
+        ended = _Ended(seam, target, asked(), output, round(waited, 6), round(spent - waited, 6), error)
+        await recorder.step(ended)
+
+    with timed() as timing:
+        try:
+            answer = await call
+        except BaseException as error:
+            await keep(lambda: None, error)
+            raise
+        await keep(lambda: encode(answer))
+        return answer
+
+
+class RecordingGrounder:
+    """A Grounder that leaves a "ground" step in the trace of the query it serves."""
+
+    def __init__(self, inner: Grounder) -> None:
+        self.inner = inner
+        self.engine = inner.engine
+
+    async def ground(self, image: Image, query: Query) -> GroundingReply:
+        """As `Grounder.ground`."""
+        return await _recorded(
+            "ground",
+            None,
+            lambda: codec.ground_input(image, query),
+            self.inner.ground(image, query),
+            codec.encode_reply,
+        )
+
+    async def aclose(self) -> None:
+        """As `Grounder.aclose`."""
+        await self.inner.aclose()
+
+
+class _Handle(NamedTuple):
+    inner: Any
+    crop: Crop
+
+
+class RecordingToolbox:
+    """A Toolbox that leaves "encode", "similarity", "points" and "text" steps in the trace of the query it serves."""
+
+    def __init__(self, inner: Toolbox) -> None:
+        self.inner = inner
+        self.engine = inner.engine
+        self.defaults = inner.defaults
+        self.weights = inner.weights
+
+    @asynccontextmanager
+    async def encode(self, crop: Crop) -> AsyncIterator[_Handle]:
+        """As `Toolbox.encode`."""
+        async with AsyncExitStack() as stack:
+            entered = stack.enter_async_context(self.inner.encode(crop))
+            handle = await _recorded("encode", crop.target, lambda: codec.crop_input(crop), entered, lambda _: None)
+            yield _Handle(handle, crop)
+
+    async def similarity(self, crop: Crop, phrase: str) -> Heat:
+        """As `Toolbox.similarity`."""
+        return await _recorded(
+            "similarity",
+            crop.target,
+            lambda: codec.phrase_input(crop, phrase),
+            self.inner.similarity(crop, phrase),
+            codec.encode_heat,
+        )
+
+    async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
+        """As `Toolbox.from_points`."""
+        return await _recorded(
+            "points",
+            handle.crop.target,
+            lambda: codec.points_input(handle.crop, points, positive),
+            self.inner.from_points(handle.inner, points, positive),
+            codec.encode_masks,
+        )
+
+    async def from_text(self, handle: _Handle, phrase: str) -> Masks:
+        """As `Toolbox.from_text`."""
+        return await _recorded(
+            "text",
+            handle.crop.target,
+            lambda: codec.phrase_input(handle.crop, phrase),
+            self.inner.from_text(handle.inner, phrase),
+            codec.encode_masks,
+        )
+
+    async def aclose(self) -> None:
+        """As `Toolbox.aclose`."""
+        await self.inner.aclose()

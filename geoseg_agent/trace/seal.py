@@ -1,0 +1,61 @@
+"""The seal: a short digest of every field, so that a change is named and not just noticed.
+
+The seal finds accidents and edits by hand. It is no signature: whoever changes a field can recompute it; what is
+then still noticed is shown by `geoseg_agent.trace.replay`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_DIGITS = 16
+
+
+class Change(NamedTuple):
+    """A field that is not as it was sealed.
+
+    Attributes:
+        path: for example "steps[4].output.masks[0].counts".
+        kind: what happened to it.
+    """
+
+    path: str
+    kind: str
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field with its path: objects and lists of objects are entered, all else counts as one field."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from leaves(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        for index, part in enumerate(value):
+            yield from leaves(part, f"{path}[{index}]")
+    else:
+        yield path, value
+
+
+def seal(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Path to digest, of every field but the seal itself."""
+    return {path: _digest(value) for path, value in leaves({k: v for k, v in tree.items() if k != "seal"})}
+
+
+def changes(tree: Mapping[str, Any], sealed: Mapping[str, str]) -> list[Change]:
+    """What is not as it was sealed, in the order of the file."""
+    found = seal(tree)
+    changed = [
+        Change(path, "was added" if path not in sealed else "was changed")
+        for path, digest in found.items()
+        if sealed.get(path) != digest
+    ]
+    return changed + [Change(path, "was removed") for path in sealed if path not in found]
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:_DIGITS]
