@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from geoseg_tools.arrays import Mask, Rgb, Size
 
 MAX_PIXELS = 64_000_000
-"""Largest image accepted where nothing else is said; about 0.7 GiB of memory while it is read."""
+"""Largest image accepted where nothing else is said; takes about 0.7 GiB of memory to read, as WebP 1.1 GiB."""
 
 STRIP_PIXELS = 2_000_000
 """Images are converted in strips of about this many pixels, so that no second full-size copy is ever held."""
@@ -151,7 +151,10 @@ def check_valid(valid: Mask, name: str) -> Mask | None:
     if valid.all():
         return None
     if not valid.any():
-        raise ImageError(f"{name} has no valid pixel: all of it is nodata or transparent")
+        raise ImageError(
+            f"{name} has no valid pixel: all of it is nodata or transparent",
+            hint="skip it, or correct its nodata value or alpha",
+        )
     return valid
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image as Pillow
 
+from geoseg_agent.decode import quiet
 from geoseg_agent.errors import GeoSegError, InputError
 from geoseg_agent.overlay import overlay, overlay_png
 
@@ -133,7 +134,9 @@ def _write_geotiff(answer: Segmentation, georeference: Georeference, path: Path)
     }
     tags = {name: str(getattr(answer, name)) for name in ("engine", "query", "status", "trace_id")}
     tags["confidence"] = "" if answer.confidence is None else f"{answer.confidence:.6g}"
-    with rasterio.open(path, "w", **profile) as dataset:
+    with quiet():  # rasterio warns of grids that only turn the image upside down
+        created = rasterio.open(path, "w", **profile)
+    with created as dataset:
         dataset.update_tags(**tags)
         dataset.set_band_description(1, "mask")
         for top in range(0, height, _STRIP_ROWS):

@@ -84,13 +84,13 @@ class Image:
         """Hex digest over size, pixels and validity: equal digests mean equal pictures."""
         return self.scene.digest
 
-    def crop(self, roi: Box, box: Box | None = None) -> Crop:
-        """The region `roi` of the target at `box` (the whole RoI where None), both absolute; a view.
+    def crop(self, roi: Box, box: Box | None = None, target: int = 1) -> Crop:
+        """The region `roi` of target number `target` at `box` (the whole RoI where None), both absolute; a view.
 
         Raises:
             geoseg_tools.GeometryError: one of them reaches over the image.
         """
-        return Crop(self.scene, roi, roi if box is None else box)
+        return Crop(self.scene, roi, roi if box is None else box, target)
 
     @classmethod
     def from_array(
@@ -281,7 +281,10 @@ def _plain(stretch: tuple[tuple[float, float], ...] | None) -> tuple[tuple[float
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # rasterio says what is wrong in the first error of a chain
+        cause = cause.__cause__
+    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
     return ImageError(f"{name} cannot be decoded: {reason}", hint="the file is damaged or cut short; fetch it again")
 
 
