@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg_agent.trace.codec import encode_mask
+from geoseg_agent.trace.rle import encode_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def as_dict(answer: Segmentation, files: Mapping[str, Path], seconds: float) -> 
         "query": answer.query,
         "image": {"path": answer.image.path, "width": width, "height": height, "sha256": answer.image.sha256},
         "targets": [_target(target) for target in answer.targets],
-        "mask": encode_mask(answer.mask),
+        "mask": encode_mask(answer.mask).model_dump(),
         "reasoning": answer.reasoning,
         "notes": list(answer.notes),
         "trace": None if answer.trace_path is None else str(answer.trace_path),
@@ -59,5 +59,5 @@ def _instance(instance: Instance) -> dict[str, Any]:
         "box": list(instance.box),
         "score": instance.score,
         "area_px": int(instance.pixels.sum()),
-        "mask": encode_mask(instance.pixels),
+        "mask": encode_mask(instance.pixels).model_dump(),
     }

@@ -98,7 +98,7 @@ def segment(
     Every option can be set as an environment variable, for example `GEOSEG_PROFILE=paper`.
     """
     started = perf_counter()
-    given = {"profile": profile, "grounder": grounder, "tools": tools, "bands": bands, "traces": traces}
+    given: dict[str, Any] = {"profile": profile, "grounder": grounder, "tools": tools, "bands": bands, "traces": traces}
     given |= {"deadline": deadline}
     try:
         settings = _settings(given, verbose=verbose)
@@ -134,8 +134,12 @@ def _hints(box: str | None, points: list[str], phrase: str | None) -> Hints:
     from geoseg_agent.types import Hints, PointHint  # noqa: PLC0415 - as above
 
     corners = tuple(_numbers("--box", box, 4)) if box else None
-    marks = [PointHint(*_numbers("--point", text.removeprefix("-"), 2), not text.startswith("-")) for text in points]
-    return Hints(box=corners, points=tuple(marks), phrase=phrase)  # type: ignore[arg-type] # Hints checks the box
+    marks = [(_numbers("--point", text.removeprefix("-"), 2), not text.startswith("-")) for text in points]
+    return Hints(
+        box=corners,  # type: ignore[arg-type] # Hints takes four numbers and checks them
+        points=tuple(PointHint(x, y, positive) for (x, y), positive in marks),
+        phrase=phrase,
+    )
 
 
 def _numbers(option: str, text: str, count: int) -> list[int]:
