@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from geoseg_tools.classical.learner import basis, learn
+from geoseg_tools.classical import ops
+from geoseg_tools.classical.learner import learn
 from geoseg_tools.classical.ops import logit, sig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from geoseg_tools.arrays import Mask
     from geoseg_tools.classical.layer import Layer
     from geoseg_tools.classical.ops import Map
     from geoseg_tools.geometry import Box
@@ -26,6 +28,8 @@ _RISE = 0.45
 _DEPTH = 0.9
 _EVIDENCE = 0.5
 _LOWEST, _HIGHEST = 0.2, 0.6
+_SLACK = 0.1
+_MANY = 7
 
 
 class Foreground(NamedTuple):
@@ -68,7 +72,7 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
     valid = layer.mean(layer.valid.astype(np.float32)) > 0.5
     inside = (share > 0.5) & valid
     prior = _DEPTH * (2 * np.clip(layer.mean(np.maximum(depth, 0)) / _RISE, 0, 1) - 1)
-    design = basis(layer.vectors)
+    design = layer.design
     weight = np.where(valid, layer.area / max(layer.area.mean(), 1e-9), 0.0)
 
     support = np.zeros(layer.count)
@@ -93,7 +97,7 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
 
 
 def _round(
-    design: NDArray[np.float64],
+    design: NDArray[np.float32],
     target: NDArray[np.float64],
     weight: NDArray[np.float64],
     prior: NDArray[np.float64],
@@ -120,6 +124,34 @@ def _depth(layer: Layer, box: Box) -> Map:
         # A box narrower than a pixel of the layer still holds the pixel that it lies in.
         depth.flat[int(depth.argmax())] = 1.0
     return np.where(depth < 0, -1, depth).astype(np.float32)
+
+
+def within(layer: Layer, box: Box) -> Mask:
+    """(h, w) bool, the pixels of the layer that lie in a box."""
+    inside: Mask = _depth(layer, box) >= 0
+    return inside
+
+
+def explains(layer: Layer, box: Box, evidence: Map) -> bool:
+    """Whether evidence alone gives a box its extent, and is rarer around it.
+
+    One component has to reach all four sides, as a road network does, or many components together, as the houses
+    of a quarter do. A few stray spots may reach the sides by chance.
+    """
+    inside = within(layer, box)
+    found = ops.components((evidence > 0.5) & inside)
+    rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    reach = np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1])
+    slack = _SLACK * np.array([len(cols), len(rows)] * 2)
+    boxes = found.box[1:]
+    if not len(boxes):
+        return False
+    if len(boxes) >= _MANY:
+        boxes = np.r_[boxes, [np.r_[boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]]]
+    if not (np.abs(boxes - reach) <= slack).all(axis=1).any():
+        return False
+    held, around = found.labels > 0, ~inside & layer.valid
+    return not around.any() or float((evidence > 0.5)[around].mean()) < float(held[inside].mean())
 
 
 def _agreement(a: NDArray[np.bool_], b: NDArray[np.bool_], area: NDArray[np.float64]) -> float:

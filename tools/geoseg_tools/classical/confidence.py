@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from geoseg_tools.classical.reading import Reading
     from geoseg_tools.classical.select import Choice
 
-CHANGES = ((0.6, 1.0), (0.6, 1.25))
-"""(scale, gamma) of the copies that are looked at again."""
+GAMMA = 1.25
+"""Power that the tones of the copy that is looked at again are raised to."""
+
+_SIDE = 320
+_MOST, _LEAST = 0.5, 0.8
 
 
 class Confidence(NamedTuple):
@@ -41,22 +44,20 @@ def confidence(evidence: Evidence, reading: Reading, choice: Choice) -> Confiden
     region = choice.region
     if not region.any():
         return Confidence(0.0, {"evidence": 0.0})
-    again = [overlap(region, _again(evidence, reading, *change)) for change in CHANGES]
+    # Half of a full working size; a small image would lose its objects altogether, so it shrinks less.
+    scale = float(np.clip(_SIDE / max(evidence.size), _MOST, _LEAST))
+    again = Evidence(changed(evidence.thumb, scale, GAMMA))
     outside = evidence.thumb.valid & ~region
     inside = float(choice.evidence[region].mean())
     around = float(choice.evidence[outside].mean()) if outside.any() else 0.0
     factors = {
-        "stability": float(np.mean(again)),
+        "stability": overlap(region, choose(again, reading).region),
         "contrast": float(np.clip(inside - around, 0.0, 1.0)),
-        "separation": choice.margin,
         "reading": _reading(evidence, reading),
     }
-    value = factors["stability"] * factors["reading"] * factors["separation"] ** 0.25 * factors["contrast"] ** 0.5
+    # Contrast hardly varies between good and bad regions, so it only gets a small say.
+    value = factors["stability"] * factors["reading"] * factors["contrast"] ** 0.25
     return Confidence(float(np.clip(value, 0.0, 1.0)), factors)
-
-
-def _again(evidence: Evidence, reading: Reading, scale: float, gamma: float) -> Mask:
-    return choose(Evidence(changed(evidence.thumb, scale, gamma)), reading).region
 
 
 def overlap(region: Mask, other: Mask) -> float:

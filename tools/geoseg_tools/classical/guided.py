@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -24,8 +24,8 @@ def guided(guide: NDArray[np.float32], values: Map, radius: int = 3, eps: float 
     """
     side = 2 * radius + 1
 
-    def box(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cast("NDArray[np.float32]", cv2.blur(image, (side, side), borderType=cv2.BORDER_REFLECT))
+    def box(image: NDArray[Any]) -> NDArray[Any]:
+        return cast("NDArray[Any]", cv2.blur(image, (side, side), borderType=cv2.BORDER_REFLECT))
 
     centred = guide - guide.mean(axis=(0, 1), keepdims=True, dtype=np.float32)
     g = [np.ascontiguousarray(centred[..., c]) for c in range(3)]

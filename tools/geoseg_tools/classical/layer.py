@@ -13,6 +13,7 @@ from scipy.sparse.linalg import splu
 
 from geoseg_tools.classical import ops, texture
 from geoseg_tools.classical.guided import guided
+from geoseg_tools.classical.learner import basis
 from geoseg_tools.classical.superpixels import Neighbours, neighbours, superpixels
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Layer:
         """(n,) mean of a map at layer resolution over every superpixel."""
         out: NDArray[np.float64] = np.bincount(self.labels.ravel(), values.ravel(), self.count) / self.area
         return out
+
+    @cached_property
+    def design(self) -> NDArray[np.float32]:
+        """(n, p) what the learner sees of every superpixel."""
+        return basis(self.vectors)
 
     @cached_property
     def distances(self) -> NDArray[np.float64]:

@@ -60,11 +60,6 @@ class Reading:
     ignored: tuple[str, ...] = ()
     phrase: str = ""
 
-    @property
-    def selective(self) -> bool:
-        """Whether the query means some of the components rather than all."""
-        return bool(self.shapes or self.sizes or self.superlative or self.number or self.places or self.relation)
-
 
 def noun_phrase(concepts: Iterable[str], colours: Iterable[str]) -> str:
     """The plainest phrase for concepts and colours: "white or grey building"."""

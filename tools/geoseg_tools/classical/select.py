@@ -31,14 +31,12 @@ class Choice(NamedTuple):
         found: its components.
         chosen: labels of the chosen ones, best first.
         weight: (n,) how well each component fits the query, row 0 is the background.
-        margin: how clearly the chosen stand out from the rest, 0.2..1; 1 where nothing had to be left out.
     """
 
     evidence: Map
     found: Components
     chosen: NDArray[np.int64]
     weight: NDArray[np.float64]
-    margin: float
 
     @property
     def region(self) -> Mask:
@@ -67,8 +65,7 @@ def choose(evidence: Evidence, reading: Reading) -> Choice:
         if any(mask.any() for mask in masks):
             weight = weight * related(relation.kind, found, masks)
     weight[0] = 0
-    chosen = _pick(found, weight, reading, evidence)
-    return Choice(values, found, chosen, weight, _margin(weight, chosen, reading))
+    return Choice(values, found, _pick(found, weight, reading, evidence), weight)
 
 
 def _shape(found: Components, reading: Reading) -> NDArray[np.float32]:
@@ -176,14 +173,3 @@ def _merit(superlative: str, found: Components, evidence: Evidence) -> NDArray[n
     elif superlative in by_place:
         merit = by_place[superlative]
     return merit
-
-
-def _margin(weight: NDArray[np.float64], chosen: NDArray[np.int64], reading: Reading) -> float:
-    if not len(chosen) or not reading.selective:
-        return 1.0
-    rest = np.ones(len(weight), np.bool_)
-    rest[chosen] = False
-    rest[0] = False
-    mean = float(weight[chosen].mean())
-    rejected = float(weight[rest].max(initial=0.0))
-    return float(np.clip((mean - rejected) / max(mean, 1e-9) + 0.5, 0.2, 1.0))

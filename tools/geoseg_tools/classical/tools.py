@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from geoseg_tools.classical.boxmode import Marks, foreground
+from geoseg_tools.classical.boxmode import GATE, Marks, explains, foreground, within
 from geoseg_tools.classical.cache import evidence_of
 from geoseg_tools.classical.heat import heat, sample
 from geoseg_tools.classical.layer import Layer, layer_of
@@ -38,6 +38,7 @@ UNKNOWN_SCORE = 0.3
 _PADDING = 0.5
 _LEAST_PADDING = 10
 _SURROUNDINGS = 0.15
+_WIDE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +125,14 @@ class ClassicalTools:
                 "GEOSEG_TOOLS=models switches to tools that read any phrase."
             )
             return _cut(encoded, foreground(layer, crop.box), UNKNOWN_SCORE, (note,))
-        here = sample(evidence, crop.scene.size, layer.window, layer.labels.shape)
-        return _cut(encoded, foreground(layer, crop.box, here))
+        here = sample(evidence, crop.scene.size, layer.window, layer.valid.shape)
+        found = foreground(layer, crop.box, here)
+        wide = crop.box.area >= _WIDE * crop.scene.size[0] * crop.scene.size[1]
+        refused = found.agreement is not None and found.agreement < GATE
+        if refused and wide and explains(layer, crop.box, here):
+            # Roads, rows of houses: the box gives their extent, not their shape, so the learner is at a loss.
+            return _masks(encoded, here * within(layer, crop.box), 0.5, found.expected)
+        return _cut(encoded, found)
 
 
 def _cells(encoded: Encoded, points: Points) -> NDArray[np.int64]:

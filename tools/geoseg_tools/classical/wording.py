@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 SWITCH = "This is the offline baseline, which knows few words; set GEOSEG_BASE_URL to ask a model instead."
 
 _MEANING = {
-    "stability": "how well the region holds when the image is made smaller or brighter",
+    "stability": "how well the region holds when the image is made smaller and darker",
     "contrast": "how much the evidence differs between the region and the rest",
-    "separation": "how clearly the chosen part stands out from the other candidates",
     "reading": "how well the question was understood",
     "evidence": "the evidence",
 }
