@@ -19,6 +19,7 @@ from geoseg_agent.trace.model import (
     AreasRecord,
     CropInput,
     ErrorRecord,
+    FailureRecord,
     GroundInput,
     HeatRecord,
     HintPoint,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from geoseg_tools.keypoints import Keypoints
 
 CANCELLED = "cancelled"
+INTERRUPTED = "interrupted"
 INTERNAL = "internal"
 _MAX_SIDE = 1 << 20
 
@@ -245,7 +247,29 @@ def encode_error(error: BaseException) -> ErrorRecord:
         return ErrorRecord(type=type(error).__name__, code=error.code, message=error.message, hint=error.hint)
     if isinstance(error, Exception):
         return ErrorRecord(type=type(error).__name__, code=INTERNAL, message=str(error), hint=None)
-    return ErrorRecord(type=type(error).__name__, code=CANCELLED, message="the call was cancelled", hint=None)
+    return cancelled_step()
+
+
+def cancelled_step() -> ErrorRecord:
+    """What a call that was cancelled is recorded as, whatever cancelled it."""
+    return ErrorRecord(type="CancelledError", code=CANCELLED, message="the call was cancelled", hint=None)
+
+
+def interruption(code: str, trace_id: str) -> FailureRecord:
+    """What ended a query that was cancelled, or whose process ended first."""
+    kind, message = {
+        CANCELLED: ("CancelledError", "the query was cancelled, or ran out of time"),
+        INTERRUPTED: ("Interrupted", "the process ended before the query did"),
+    }[code]
+    return FailureRecord(type=kind, code=code, message=message, hint=None, trace_id=trace_id)
+
+
+def encode_failure(error: BaseException, trace_id: str) -> FailureRecord:
+    """What ended a query."""
+    record = encode_error(error)
+    if record.code == CANCELLED:
+        return interruption(CANCELLED, trace_id)
+    return FailureRecord(**record.model_dump(), trace_id=trace_id)
 
 
 def decode_error(record: ErrorRecord) -> GeoSegError:

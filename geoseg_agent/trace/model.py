@@ -163,14 +163,6 @@ Input: TypeAlias = GroundInput | PhraseInput | PointsInput | CropInput
 Output: TypeAlias = ReplyRecord | HeatRecord | MasksRecord
 Seam: TypeAlias = Literal["ground", "encode", "similarity", "points", "text"]
 
-STEPS: dict[Seam, type[Step]] = {
-    "ground": GroundStep,
-    "encode": EncodeStep,
-    "similarity": SimilarityStep,
-    "points": PointsStep,
-    "text": TextStep,
-}
-
 
 class ImageRecord(Record):
     """The picture without its pixels: digests, size, and its place on the ground."""

@@ -19,7 +19,7 @@ from geoseg_agent.logs import log
 from geoseg_agent.settings import SECRET
 from geoseg_agent.trace import codec
 from geoseg_agent.trace.ids import new_id, time_of, written
-from geoseg_agent.trace.model import SCHEMA, FailureRecord
+from geoseg_agent.trace.model import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -119,14 +119,8 @@ class Recorder:
         Raises:
             ConfigError: the folder cannot be written to, or the disk is full.
         """
-        if self._store is None:
-            return
-        try:
+        if self._store is not None:
             await self._store.now(self._begin)
-        except BaseException:
-            self._over = True
-            self._drop()
-            raise
 
     async def step(self, ended: _Ended, *, paid: bool = False) -> None:
         """Keep a step; waits for the disk only where the step was paid for."""
@@ -156,18 +150,17 @@ class Recorder:
 
     async def fail(self, error: BaseException) -> None:
         """Write the trace of a query that ended by `error`, and tell the error which trace that is."""
-        found = leaves_of(error)
-        for leaf in found:
-            if isinstance(leaf, GeoSegError):
-                leaf.trace_id = self.id
-        if self._over:
+        if self._journal is None or self._over:
             return
         self._over = True
-        first = next((leaf for leaf in found if isinstance(leaf, GeoSegError)), found[0])
-        failure = codec.encode_error(first)
+        found = leaves_of(error)
+        known = [leaf for leaf in found if isinstance(leaf, GeoSegError)]
+        failure = codec.encode_failure(known[0] if known else found[0], self.id)
         status: Status = "interrupted" if failure.code == codec.CANCELLED else "failed"
-        record = FailureRecord(**failure.model_dump(), trace_id=self.id).model_dump()
-        await self._saved(lambda: self._save(status, error=record))
+        path = await self._saved(lambda: self._save(status, error=failure.model_dump()))
+        if path is not None:
+            for leaf in known:
+                leaf.trace_id = self.id
 
     def _begin(self) -> None:
         assert self._store is not None  # noqa: S101 - for the type checker; begin() has looked
@@ -251,9 +244,9 @@ async def recording(store: Store | None, header: Header) -> AsyncIterator[Record
         ConfigError: the folder of `store` cannot be written to, or the disk is full; nothing was paid yet.
     """
     recorder = Recorder(store, header)
-    await recorder.begin()
     token = current_recorder.set(recorder)
     try:
+        await recorder.begin()
         yield recorder
     except BaseException as error:
         await recorder.fail(error)

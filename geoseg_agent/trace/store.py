@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from geoseg_agent.errors import ConfigError, TraceCorrupt, TraceError, TraceTooNew
+from geoseg_agent.logs import log
+from geoseg_agent.trace.consistent import contradictions
 from geoseg_agent.trace.files import DiskFiles, Files, write_atomically
 from geoseg_agent.trace.ids import is_id
 from geoseg_agent.trace.jsontext import compact, parse, pretty
@@ -69,8 +71,10 @@ class Journal:
         """Write the sealed trace, and only then remove the journal; its lock is held throughout."""
         path = self.path.with_suffix(".json")
         write_trace(self._files, path, tree)
-        self._files.unlink(self.path)
-        self.close()
+        try:
+            self._files.unlink(self.path)
+        except OSError as error:
+            log.warning("journal not removed, recover will", path=str(self.path), error=str(error))
         return path
 
     def close(self) -> None:
@@ -218,6 +222,9 @@ def checked(tree: Any, name: str) -> Trace:
         first = error.errors(include_url=False, include_input=False)[0]
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _plain(first["loc"]))
         raise TraceCorrupt(f"{name}: {named(tree, where.lstrip('.'))}: {first['msg']}") from None
+    problem = next(contradictions(trace), None)
+    if problem is not None:
+        raise TraceCorrupt(f"{name}: {named(tree, problem)}")
     return trace
 
 
