@@ -133,7 +133,8 @@ def _write_geotiff(answer: Segmentation, georeference: Georeference, path: Path)
         "blockysize": _TILE,
     }
     tags = {name: str(getattr(answer, name)) for name in ("engine", "query", "status", "trace_id")}
-    tags["confidence"] = "" if answer.confidence is None else f"{answer.confidence:.6g}"
+    if answer.confidence is not None:
+        tags["confidence"] = f"{answer.confidence:.6g}"
     with quiet():  # rasterio warns of grids that only turn the image upside down
         created = rasterio.open(path, "w", **profile)
     with created as dataset:

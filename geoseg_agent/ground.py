@@ -6,7 +6,7 @@ A planar area is wrong wherever the projection stretches (by 2.3 at 48 degrees i
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyproj
@@ -15,12 +15,17 @@ from rasterio.features import shapes
 from shapely.geometry import MultiPolygon, box, shape
 from shapely.geometry.polygon import orient
 
+from geoseg_tools.geometry import Box
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from geoseg_agent.georeference import Georeference
     from geoseg_tools.arrays import Mask, Size
-    from geoseg_tools.geometry import Box
+
+    Part: TypeAlias = tuple[Mask, Box]
 
 SAGITTA_PIXELS = 0.05
 """How far, in pixels, an edge may stray from the mask's when it is drawn straight in another projection."""
@@ -88,31 +93,58 @@ class Footprint(NamedTuple):
     area_m2: float
 
 
-def footprint(mask: Mask, place: Box, ground: Ground) -> Footprint:
-    """Where `mask`, (h, w) bool in the frame of `place`, lies on the ground.
+def footprints(parts: Sequence[Part], ground: Ground) -> list[Footprint]:
+    """Where each of `parts`, a mask (h, w) bool and the box it is the frame of, lies on the ground.
 
     Raises:
-        pyproj.exceptions.ProjError: a part of it is outside the domain of the CRS.
+        pyproj.exceptions.ProjError: a part of them is outside the domain of the CRS.
     """
-    if not mask.any():
-        return Footprint(None, None, 0.0)
-    pixels = outline(mask, place)
+    pixels = outlines(parts)
+    native = shapely.transform(pixels, ground.native)
     degrees = shapely.transform(shapely.segmentize(pixels, ground.longest_edge), ground.lonlat)
-    degrees = _oriented(_polygons(degrees))
-    area, _ = _GEOD.geometry_area_perimeter(degrees)
-    native = _oriented(_polygons(shapely.transform(pixels, ground.native)))
-    return Footprint(native, _split(degrees), abs(float(area)))
+    return [_footprint(*pair) for pair in zip(native, degrees, strict=True)]
 
 
-def outline(mask: Mask, place: Box) -> Any:
-    """The set pixels of `mask`, (h, w) bool in the frame of `place`, as a valid shapely MultiPolygon with holes.
+def _footprint(native: Any, degrees: Any) -> Footprint:
+    if native.is_empty:
+        return Footprint(None, None, 0.0)
+    lonlat = _oriented(_polygons(degrees))
+    area, _ = _GEOD.geometry_area_perimeter(lonlat)
+    return Footprint(_oriented(_polygons(native)), _split(lonlat), abs(float(area)))
 
-    Image frame; edges run along pixel edges, so its area is the number of pixels.
+
+def outlines(parts: Sequence[Part]) -> NDArray[np.object_]:
+    """The set pixels of each part as a valid shapely MultiPolygon with holes, (n,).
+
+    Image frame; edges run along pixel edges, so an area is a number of pixels. Parts that do not overlap are traced
+    together, so thousands of small ones cost little.
     """
-    polygons = [shape(geometry) for geometry, _ in shapes(mask.view(np.uint8), mask=mask, connectivity=4)]
-    # A hole that meets the outside in a corner comes out as a ring that touches itself.
-    parts = [part for polygon in polygons for part in _polygons(shapely.make_valid(polygon))]
-    return shapely.transform(MultiPolygon(parts), lambda corners: np.add(corners, (place.x1, place.y1)))
+    found: list[list[Any]] = [[] for _ in parts]
+    waiting = list(enumerate(parts))
+    while waiting:
+        frame = _around([place for _, (_, place) in waiting])
+        labels = np.zeros(frame.size, dtype=np.uint8 if len(parts) < 256 else np.int32)
+        overlapping = []
+        for number, (mask, place) in waiting:
+            spot = labels[place.relative_to(frame).slices]
+            if spot[mask].any():
+                overlapping.append((number, (mask, place)))
+            else:
+                spot[mask] = number + 1
+        traced = [(shape(rings), int(label)) for rings, label in shapes(labels, mask=labels > 0, connectivity=4)]
+        placed = shapely.transform(
+            [polygon for polygon, _ in traced], lambda xy, at=frame: np.add(xy, (at.x1, at.y1))
+        )
+        # A hole that meets the outside in a corner comes out as a ring that touches itself.
+        for polygon, (_, label) in zip(shapely.make_valid(placed), traced, strict=True):
+            found[label - 1] += _polygons(polygon)
+        waiting = overlapping
+    return np.array([MultiPolygon(polygons) for polygons in found], dtype=object)
+
+
+def _around(places: list[Box]) -> Box:
+    lows, highs = [(place.x1, place.y1) for place in places], [(place.x2, place.y2) for place in places]
+    return Box(*map(min, zip(*lows, strict=True)), *map(max, zip(*highs, strict=True)))
 
 
 def _polygons(geometry: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import shapely
 
-from geoseg_agent.ground import Footprint, Ground, footprint
+from geoseg_agent.ground import Footprint, Ground, footprints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def layers(answer: Segmentation, ground: Ground) -> dict[str, Layer]:
     targets, instances = Layer(TARGET_FIELDS, [], []), Layer(INSTANCE_FIELDS, [], [])
     source = {name: getattr(answer, name) for name in _SOURCE}
     for number, target in enumerate(answer.targets, 1):
-        place = footprint(target.mask, target.roi, ground)
+        (place,) = footprints([(target.mask, target.roi)], ground)
         targets.footprints.append(place)
         common = {"target": number, "phrase": target.phrase} | source
         targets.rows.append(
@@ -80,18 +80,18 @@ def layers(answer: Segmentation, ground: Ground) -> dict[str, Layer]:
                 "target_confidence": target.target.confidence,
             }
         )
-        for instance in target.instances:
-            place = footprint(instance.pixels, instance.box, ground)
-            instances.footprints.append(place)
-            instances.rows.append(
-                common
-                | {
-                    "instance": instance.id,
-                    "score": instance.score,
-                    "area_m2": place.area_m2,
-                    "area_px": int(np.count_nonzero(instance.pixels)),
-                }
-            )
+        places = footprints([(instance.pixels, instance.box) for instance in target.instances], ground)
+        instances.footprints.extend(places)
+        instances.rows.extend(
+            common
+            | {
+                "instance": instance.id,
+                "score": instance.score,
+                "area_m2": place.area_m2,
+                "area_px": int(np.count_nonzero(instance.pixels)),
+            }
+            for instance, place in zip(target.instances, places, strict=True)
+        )
     return {"targets": targets, "instances": instances}
 
 
@@ -115,8 +115,8 @@ def write_geopackage(path: Path, crs: str, layers: dict[str, Layer]) -> None:
     """Write each layer's MultiPolygons in `crs`, the image's own."""
     from pyogrio.raw import write  # noqa: PLC0415 - brings a GDAL of its own; GeoJSON needs none
 
-    for name, (fields, footprints, rows) in layers.items():
-        blobs = [None if place.native is None else shapely.to_wkb(place.native) for place in footprints]
+    for name, (fields, places, rows) in layers.items():
+        blobs = [None if place.native is None else shapely.to_wkb(place.native) for place in places]
         write(
             path,
             geometry=np.array(blobs, dtype=object),

@@ -1,0 +1,401 @@
+"""Answers as files: exact masks, the image's own grid, polygons with true areas, pictures for people."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pyproj
+import pytest
+import rasterio
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image as Pillow
+
+from geoseg_agent.errors import InputError
+from geoseg_agent.export import overlay_png, save
+from geoseg_agent.georeference import Georeference
+from geoseg_agent.ground import Ground, footprints, outlines
+from geoseg_agent.imagery import Image, read_image
+from geoseg_agent.instances import instances_of
+from geoseg_agent.segmentation import Segmentation
+from geoseg_agent.types import Areas, Similarity, Target, TargetMask
+from geoseg_tools import Box, Masks, refine, topk_nms, whole
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+GEOD = pyproj.Geod(ellps="WGS84")
+UTM = Georeference("EPSG:32632", (0.5, 0.0, 500_000.0, 0.0, -0.5, 5_600_000.0))
+
+
+def picture(size=(60, 80), *, georeference=UTM, valid=None, seed=3):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
+    return Image.from_array(pixels, valid=valid, name="scene.tif", georeference=georeference)
+
+
+def blobs(size=(60, 80)):
+    """A disc with a hole, a bar that touches the edge, and two pixels that meet in a corner."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    radius = np.hypot(y - size[0] / 2, x - size[1] / 3)
+    mask = (radius < 18) & (radius > 6)
+    mask[5:9, size[1] - 20 :] = True
+    mask[50, 70] = mask[51, 71] = True
+    return mask
+
+
+def part(mask, box, image, *, phrase="pond", score=0.75, confidence=0.5):
+    roi = refine(box, image.size)
+    cut = mask[roi.slices].copy()
+    if image.valid is not None:
+        cut &= image.valid[roi.slices]
+    area = int(cut.sum())
+    return TargetMask(
+        target=Target(box, phrase, confidence),
+        roi=roi,
+        mask=cut,
+        instances=instances_of(cut, Masks(cut[None]), roi, score),
+        areas=Areas(area, area, area),
+        rule="both",
+        score=score,
+        keypoints=topk_nms(np.zeros((4, 4), np.float32), roi.size),
+        similarity=Similarity(0.0, 1.0, 0.5),
+    )
+
+
+def answer(image=None, mask=None, boxes=None, *, status=None, confidence=0.625, query="Where is the pond?"):
+    image = image or picture()
+    mask = blobs(image.size) if mask is None else mask
+    boxes = [whole(image.size)] if boxes is None else boxes
+    return Segmentation(
+        image=image,
+        query=query,
+        status=status or ("found" if boxes else "not_found"),
+        targets=tuple(part(mask, box, image) for box in boxes),
+        confidence=confidence,
+        engine="offline-baseline",
+        reasoning="",
+        notes=(),
+        trace_id="01HZX",
+    )
+
+
+def load(path):
+    with Pillow.open(path) as opened:
+        return np.asarray(opened)
+
+
+def pixel_areas(georeference, size):
+    """Geodesic area of every pixel, each as a polygon with many points per edge: slow and obvious."""
+    a, b, c, d, e, f = georeference.transform
+    to_degrees = pyproj.Transformer.from_crs(georeference.crs, "EPSG:4326", always_xy=True)
+    ring = [(t / 8, 0) for t in range(8)] + [(1, t / 8) for t in range(8)]
+    ring += [(1 - t / 8, 1) for t in range(8)] + [(0, 1 - t / 8) for t in range(8)]
+    areas = np.empty(size)
+    for row, col in np.ndindex(*size):
+        x, y = (np.array([p[k] for p in ring]) + (col, row)[k] for k in (0, 1))
+        lon, lat = to_degrees.transform(a * x + b * y + c, d * x + e * y + f)
+        areas[row, col] = abs(GEOD.polygon_area_perimeter(lon, lat)[0])
+    return areas
+
+
+GRIDS = {
+    "UTM": UTM,
+    "mercator at 48 degrees": Georeference("EPSG:3395", (0.1, 0.0, 1_009_956.8, 0.0, -0.1, 6_161_233.2)),
+    "web mercator at 66 degrees": Georeference("EPSG:3857", (30.0, 0.0, 2_500_000.0, 0.0, -30.0, 10_000_000.0)),
+    "degrees": Georeference("EPSG:4326", (6e-6, 0.0, 6.8, 0.0, -6e-6, 50.9)),
+    "half degrees": Georeference("EPSG:4326", (0.5, 0.0, 20.0, 0.0, -0.5, 75.0)),
+    "kilometres in UTM": Georeference("EPSG:32718", (1000.0, 0.0, 300_000.0, 0.0, -1000.0, 8_000_000.0)),
+    "polar": Georeference("EPSG:3031", (500.0, 0.0, 900_000.0, 0.0, -500.0, 1_200_000.0)),
+    "rotated": Georeference("EPSG:2056", (1.7, 1.0, 2_600_000.0, 1.0, -1.7, 1_200_000.0)),
+    "south up": Georeference("EPSG:32733", (2.0, 0.0, 500_000.0, 0.0, 2.0, 7_000_000.0)),
+    "feet": Georeference("EPSG:2263", (1.0, 0.0, 980_000.0, 0.0, -1.0, 200_000.0)),
+    "own": Georeference("+proj=laea +lat_0=47 +lon_0=11 +ellps=GRS80", (9.0, 0.0, 5000.0, 0.0, -9.0, 5000.0)),
+}
+
+
+def test_files_of_a_plain_image(tmp_path):
+    given_ = answer(picture(georeference=None))
+    files = save(given_, tmp_path / "new" / "folder")
+    assert files == {name + "_png": tmp_path / "new" / "folder" / f"{name}.png" for name in ("mask", "overlay")}
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["mask.png", "overlay.png"]
+    mask = load(files["mask_png"])
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, given_.mask * np.uint8(255))
+
+
+def test_files_of_a_georeferenced_image(tmp_path):
+    files = answer().save(tmp_path)
+    assert {key: path.name for key, path in files.items()} == {
+        "mask_png": "mask.png",
+        "overlay_png": "overlay.png",
+        "mask_tif": "mask.tif",
+        "targets_geojson": "targets.geojson",
+        "targets_gpkg": "targets.gpkg",
+    }
+    assert all(path.stat().st_size > 0 for path in files.values())
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_the_geotiff_has_the_grid_of_the_image(tmp_path, grid):
+    valid = np.ones((60, 80), bool)
+    valid[:, :30] = False
+    given_ = answer(picture(georeference=grid, valid=valid))
+    with rasterio.open(save(given_, tmp_path)["mask_tif"]) as dataset:
+        assert dataset.crs == rasterio.crs.CRS.from_user_input(grid.crs)
+        assert tuple(dataset.transform)[:6] == grid.transform
+        assert (dataset.shape, dataset.count, dataset.dtypes, dataset.nodata) == ((60, 80), 1, ("uint8",), 255)
+        assert dataset.profile["compress"] == "deflate"
+        assert dataset.profile["tiled"]
+        values = dataset.read(1)
+        tags = dataset.tags()
+    assert np.array_equal(values == 255, ~valid)
+    assert np.array_equal(values == 1, given_.mask)
+    assert given_.mask.any()
+    assert {"engine": "offline-baseline", "status": "found", "query": "Where is the pond?"}.items() <= tags.items()
+    assert (tags["confidence"], tags["trace_id"]) == ("0.625", "01HZX")
+
+
+def test_large_masks_are_written_in_strips_without_seams(tmp_path):
+    image = picture((5000, 300))
+    mask = np.kron(np.random.default_rng(1).random((500, 30)) < 0.3, np.ones((10, 10))) > 0
+    given_ = answer(image, mask, [Box(0, 0, 200, 4500), Box(120, 3000, 300, 5000)])
+    with rasterio.open(save(given_, tmp_path)["mask_tif"]) as dataset:
+        assert np.array_equal(dataset.read(1), given_.mask)
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(0, 9), st.integers(0, 9))
+def test_outlines_are_valid_and_cover_the_pixels_exactly(mask, left, top):
+    place = Box(left, top, left + mask.shape[1], top + mask.shape[0])
+    (shape,) = outlines([(mask, place)])
+    assert shape.is_valid
+    assert shape.area == mask.sum()
+    rows, cols = np.nonzero(mask)
+    centres = shapely.points(cols + left + 0.5, rows + top + 0.5)
+    assert shapely.contains(shape, centres).all()
+
+
+def test_many_outlines_at_once_are_those_of_each_alone():
+    rng = np.random.default_rng(2)
+    parts = []
+    for _ in range(300):
+        (left, top), (width, height) = rng.integers(0, 40, 2).tolist(), rng.integers(1, 12, 2).tolist()
+        parts.append((rng.random((height, width)) < 0.6, Box(left, top, left + width, top + height)))
+    together = outlines(parts)
+    assert all(shapely.equals(shape, outlines([part])[0]) for shape, part in zip(together, parts, strict=True))
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_areas_are_those_of_the_pixels_on_the_ellipsoid(grid):
+    mask = blobs()[5:55, 5:75]
+    pixels = pixel_areas(grid, (60, 80))[5:55, 5:75]
+    (place,) = footprints([(mask, Box(5, 5, 75, 55))], Ground(grid, (60, 80)))
+    assert place.area_m2 == pytest.approx(pixels[mask].sum(), rel=1e-3)
+    drawn, _ = GEOD.geometry_area_perimeter(place.lonlat)
+    assert drawn == pytest.approx(place.area_m2, rel=1e-9)
+
+
+def test_the_planar_area_would_be_far_off():
+    grid = GRIDS["mercator at 48 degrees"]
+    mask = np.ones((20, 20), bool)
+    (place,) = footprints([(mask, Box(0, 0, 20, 20))], Ground(grid, (20, 20)))
+    assert place.native.area / place.area_m2 == pytest.approx(2.27, abs=0.02)
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_geojson_follows_the_rfc(tmp_path, grid):
+    given_ = answer(picture(georeference=grid), boxes=[Box(2, 2, 60, 58), Box(55, 2, 80, 58)])
+    body = json.loads(save(given_, tmp_path)["targets_geojson"].read_text("utf-8"))
+    assert sorted(body) == ["features", "type"]
+    assert body["type"] == "FeatureCollection"
+    assert len(body["features"]) == 2
+    for feature, target in zip(body["features"], given_.targets, strict=True):
+        shape = shapely.geometry.shape(feature["geometry"])
+        assert shape.geom_type == "MultiPolygon"
+        assert shape.is_valid
+        west, south, east, north = shape.bounds
+        assert -180 <= west <= east <= 180
+        assert -90 <= south <= north <= 90
+        for polygon in shape.geoms:
+            assert polygon.exterior.is_ccw
+            assert not any(ring.is_ccw for ring in polygon.interiors)
+        properties = feature["properties"]
+        drawn, _ = GEOD.geometry_area_perimeter(shape)
+        assert abs(drawn) == pytest.approx(properties["area_m2"], rel=2e-3)
+        assert properties["area_px"] == target.mask.sum()
+        assert properties["instances"] == len(target.instances)
+        wanted = {"phrase": "pond", "score": 0.75, "confidence": 0.625, "rule": "both", "status": "found"}
+        wanted |= {"engine": "offline-baseline", "query": "Where is the pond?", "trace_id": "01HZX"}
+        assert wanted.items() <= properties.items()
+
+
+def test_geojson_lies_where_the_image_lies(tmp_path):
+    given_ = answer()
+    shape = shapely.geometry.shape(
+        json.loads(save(given_, tmp_path)["targets_geojson"].read_text())["features"][0]["geometry"]
+    )
+    rows, cols = np.nonzero(given_.mask)
+    to_degrees = pyproj.Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(500_000 + (cols + 0.5) / 2, 5_600_000 - (rows + 0.5) / 2)
+    assert shapely.contains_xy(shape, lon, lat).all()
+    assert len(shape.geoms) == 4
+    assert sum(len(polygon.interiors) for polygon in shape.geoms) == 1
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_geopackage_in_the_crs_of_the_image(tmp_path, grid):
+    given_ = answer(picture(georeference=grid))
+    path = save(given_, tmp_path)["targets_gpkg"]
+    assert [tuple(row) for row in pyogrio.list_layers(path)] == [
+        (n, "MultiPolygon") for n in ("targets", "instances")
+    ]
+    meta, _, blobs_, columns = pyogrio.raw.read(path, layer="targets")
+    assert pyproj.CRS(meta["crs"]).equals(pyproj.CRS(grid.crs), ignore_axis_order=True)
+    (shape,) = shapely.from_wkb(blobs_)
+    assert shape.is_valid
+    a, b, _, d, e, _ = grid.transform
+    assert shape.area == pytest.approx(given_.mask.sum() * abs(a * e - b * d), rel=1e-6)
+    row = dict(zip(meta["fields"], (column[0] for column in columns), strict=True))
+    assert (row["phrase"], row["score"], row["rule"], row["engine"]) == ("pond", 0.75, "both", "offline-baseline")
+    (place,) = footprints([(given_.targets[0].mask, given_.targets[0].roi)], Ground(grid, (60, 80)))
+    assert row["area_m2"] == place.area_m2
+    meta, _, blobs_, columns = pyogrio.raw.read(path, layer="instances")
+    instances = dict(zip(meta["fields"], columns, strict=True))
+    assert instances["instance"].tolist() == [1, 2, 3]
+    assert instances["area_px"].sum() == given_.mask.sum()
+    assert instances["area_m2"].sum() == pytest.approx(row["area_m2"])
+    assert all(shapely.from_wkb(blobs_) != None)  # noqa: E711 - element-wise
+
+
+def test_polygons_over_the_antimeridian_are_cut(tmp_path):
+    grid = Georeference("EPSG:32601", (500.0, 0.0, 285_000.0, 0.0, -500.0, 6_000_000.0))
+    mask = np.zeros((60, 80), bool)
+    mask[10:40, 5:75] = True
+    files = save(answer(picture(georeference=grid), mask), tmp_path)
+    feature = json.loads(files["targets_geojson"].read_text())["features"][0]
+    shape = shapely.geometry.shape(feature["geometry"])
+    assert shape.is_valid
+    assert len(shape.geoms) == 2
+    west, _, east, _ = shape.bounds
+    assert (round(west), round(east)) == (-180, 180)
+    assert sum(polygon.bounds[2] - polygon.bounds[0] for polygon in shape.geoms) < 2
+    pixels = pixel_areas(grid, (60, 80))
+    assert feature["properties"]["area_m2"] == pytest.approx(pixels[mask].sum(), rel=1e-3)
+    assert GEOD.geometry_area_perimeter(shape)[0] == pytest.approx(pixels[mask].sum(), rel=1e-3)
+
+
+def test_nothing_found_and_empty_masks(tmp_path):
+    files = save(answer(boxes=[], confidence=None), tmp_path / "none")
+    assert not load(files["mask_png"]).any()
+    assert json.loads(files["targets_geojson"].read_text())["features"] == []
+    assert pyogrio.read_info(files["targets_gpkg"], layer="instances")["features"] == 0
+    with rasterio.open(files["mask_tif"]) as dataset:
+        assert dataset.tags()["status"] == "not_found"
+        assert "confidence" not in dataset.tags()
+    files = save(answer(mask=np.zeros((60, 80), bool)), tmp_path / "empty")
+    (feature,) = json.loads(files["targets_geojson"].read_text())["features"]
+    assert feature["geometry"] is None
+    assert feature["properties"]["area_m2"] == 0
+    assert pyogrio.read_info(files["targets_gpkg"], layer="targets")["features"] == 1
+
+
+def test_a_crs_of_another_planet_has_a_grid_but_no_vectors(tmp_path):
+    moon = "+proj=eqc +lat_0=0 +lon_0=0 +R=1737400 +units=m +type=crs"
+    files = save(answer(picture(georeference=Georeference(moon, UTM.transform))), tmp_path)
+    assert sorted(files) == ["mask_png", "mask_tif", "overlay_png"]
+
+
+def test_an_earlier_answer_leaves_nothing_behind(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    save(answer(), tmp_path)
+    save(answer(picture(georeference=None, seed=9)), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "notes.txt", "overlay.png"]
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(InputError, match="cannot be written") as caught:
+            save(answer(), folder)
+        assert caught.value.hint
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+FULL = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+from test_export import InputError, answer, picture, save
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    save(answer(picture((300, 300), seed=4)), sys.argv[2])
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [200, 40_000, 60_000, 300_000])
+def test_a_full_disk_leaves_the_earlier_answer_whole(tmp_path, limit):
+    """Stands for a full disk: no file may grow beyond the limit, so another of the five fails each time."""
+    save(answer(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    command = [sys.executable, "-c", FULL, Path(__file__).parent, tmp_path, str(limit)]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "cannot be written" in child.stdout
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_overlay_shows_the_image_the_mask_and_a_caption(tmp_path):
+    image = Image.from_array(np.full((800, 900, 3), 90, np.uint8))
+    mask = np.zeros(image.size, bool)
+    mask[200:400, 300:600] = True
+    shown = load(save(answer(image, mask, [Box(300, 200, 600, 400)]), tmp_path)["overlay_png"]).astype(int)
+    assert shown.shape[1] == 900
+    assert 840 < shown.shape[0] < 960
+    assert (shown[700, 100] == 90).all()
+    assert shown[300, 450, 0] > shown[300, 450, 2] + 40
+    caption = shown[800:]
+    assert caption.max() > 200
+    assert (caption == caption[-1, -1]).all(axis=-1).mean() > 0.7
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (900, 8), (40, 50), (2500, 1600)])
+def test_overlays_of_any_size(size):
+    image = picture(size, georeference=None)
+    box = Box(0, 0, max(1, size[1] // 2), max(1, size[0] // 2))
+    mask = np.ones(size, bool)
+    long = answer(image, mask, [box] * 9, query="where " * 300)
+    for given_ in (answer(image, mask, [box]), answer(image, mask, []), long):
+        shown = load(io.BytesIO(overlay_png(given_)))
+        assert 200 < max(shown.shape) < 1400
+
+
+def test_an_answer_from_a_trace_is_drawn_without_its_image():
+    image = Image.replayed((200, 300), "0" * 64)
+    mask = np.zeros(image.size, bool)
+    mask[50:100, 60:200] = True
+    assert answer(image, mask, [Box(60, 50, 200, 100)])._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+@pytest.mark.parametrize("file", sorted(DATA.glob("*/*.tif")), ids=lambda file: file.stem)
+def test_real_georeferenced_files(tmp_path, file):
+    image = read_image(file)
+    mask = np.hypot(*np.indices(image.size) - np.array(image.size)[:, None, None] / 2) < min(image.size) / 3
+    given_ = answer(image, mask)
+    written = save(given_, tmp_path)
+    with rasterio.open(file) as source, rasterio.open(written["mask_tif"]) as result:
+        assert (result.crs, result.transform, result.shape) == (source.crs, source.transform, source.shape)
+        assert not ((result.read(1) == 1) & (source.dataset_mask() == 0)).any()
+    # Pixel areas vary slowly: one in every block of 50 x 50 stands for it.
+    feature = json.loads(written["targets_geojson"].read_text())["features"][0]
+    a, b, c, d, e, f = image.georeference.transform
+    coarse = Georeference(image.georeference.crs, (50 * a, 50 * b, c, 50 * d, 50 * e, f))
+    high, wide = image.size[0] // 50, image.size[1] // 50
+    share = given_.mask[: high * 50, : wide * 50].reshape(high, 50, wide, 50).mean(axis=(1, 3))
+    areas = pixel_areas(coarse, (high, wide))
+    assert feature["properties"]["area_m2"] == pytest.approx((areas * share).sum(), rel=0.01)
