@@ -6,6 +6,7 @@ only passes the call on. Whatever goes wrong with a trace once a query runs neve
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -238,7 +239,7 @@ async def recording(store: Store | None, header: Header) -> AsyncIterator[Record
     """Record what crosses the seams inside the block, in this task and those it starts.
 
     Where the block ends by an error, the trace is finished as "failed" (cancelled: "interrupted"), GeoSegErrors
-    learn its id, and the error passes on unchanged.
+    learn its id, and the error passes on unchanged. Left without `finish`, it is "interrupted" too.
 
     Raises:
         ConfigError: the folder of `store` cannot be written to, or the disk is full; nothing was paid yet.
@@ -251,6 +252,8 @@ async def recording(store: Store | None, header: Header) -> AsyncIterator[Record
     except BaseException as error:
         await recorder.fail(error)
         raise
+    else:
+        await recorder.fail(CancelledError())  # the block was left without an answer
     finally:
         current_recorder.reset(token)
 

@@ -45,6 +45,11 @@ def seal(tree: Mapping[str, Any]) -> dict[str, str]:
     return {path: _digest(value) for path, value in leaves({k: v for k, v in tree.items() if k != "seal"})}
 
 
+def reseal(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with a seal that fits it."""
+    return {**tree, "seal": seal(tree)}
+
+
 def changes(tree: Mapping[str, Any], sealed: Mapping[str, str]) -> list[Change]:
     """What is not as it was sealed, in the order of the file."""
     found = seal(tree)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
+from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -23,7 +25,7 @@ from geoseg_agent.trace.files import DiskFiles, Files, write_atomically
 from geoseg_agent.trace.ids import is_id
 from geoseg_agent.trace.jsontext import compact, parse, pretty
 from geoseg_agent.trace.model import SCHEMA, Trace
-from geoseg_agent.trace.seal import changes, seal
+from geoseg_agent.trace.seal import changes, reseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,8 +54,9 @@ class Journal:
         try:
             self.append(opening)
         except BaseException:
-            self.close()
-            files.unlink(self.path)
+            for tidy in (self.close, partial(files.unlink, self.path)):
+                with suppress(OSError):
+                    tidy()
             raise
 
     def append(self, record: Mapping[str, Any], *, paid: bool = False) -> None:
@@ -179,7 +182,7 @@ def write_trace(files: Files, path: Path, tree: Mapping[str, Any]) -> None:
         OSError: the disk says no.
         ValueError: a number in it is not finite.
     """
-    write_atomically(files, path, pretty({**tree, "seal": seal(tree)}))
+    write_atomically(files, path, pretty(reseal(tree)))
 
 
 def load(path: Path) -> Trace:
