@@ -86,13 +86,13 @@ def _write(answer: Segmentation, folder: Path) -> Files:
     """Write every file that fits the answer into `folder`."""
     files = {"mask_png": folder / NAMES["mask_png"], "overlay_png": folder / NAMES["overlay_png"]}
     Pillow.fromarray(_rows(answer, 0, answer.image.size[0]).view(np.uint8) * np.uint8(255)).save(files["mask_png"])
-    overlay(answer).save(files["overlay_png"])
     georeference = answer.image.georeference
-    if georeference is None:
-        return files
-    files["mask_tif"] = folder / NAMES["mask_tif"]
-    _write_geotiff(answer, georeference, files["mask_tif"])
-    return files | _write_vectors(answer, georeference, folder)
+    if georeference is not None:
+        files["mask_tif"] = folder / NAMES["mask_tif"]
+        _write_geotiff(answer, georeference, files["mask_tif"])
+        files |= _write_vectors(answer, georeference, folder)
+    overlay(answer).save(files["overlay_png"])
+    return files
 
 
 def _write_vectors(answer: Segmentation, georeference: Georeference, folder: Path) -> Files:
@@ -114,6 +114,7 @@ def _write_vectors(answer: Segmentation, georeference: Georeference, folder: Pat
 
 def _write_geotiff(answer: Segmentation, georeference: Georeference, path: Path) -> None:
     import rasterio  # noqa: PLC0415 - as in `_write_vectors`
+    from rasterio.io import MemoryFile  # noqa: PLC0415 - as in `_write_vectors`
     from rasterio.windows import Window  # noqa: PLC0415 - as in `_write_vectors`
 
     image = answer.image
@@ -135,17 +136,20 @@ def _write_geotiff(answer: Segmentation, georeference: Georeference, path: Path)
     tags = {name: str(getattr(answer, name)) for name in ("engine", "query", "status", "trace_id")}
     if answer.confidence is not None:
         tags["confidence"] = f"{answer.confidence:.6g}"
-    with quiet():  # rasterio warns of grids that only turn the image upside down
-        created = rasterio.open(path, "w", **profile)
-    with created as dataset:
-        dataset.update_tags(**tags)
-        dataset.set_band_description(1, "mask")
-        for top in range(0, height, _STRIP_ROWS):
-            bottom = min(top + _STRIP_ROWS, height)
-            values = _rows(answer, top, bottom).astype(np.uint8)
-            if image.valid is not None:
-                values[~image.valid[top:bottom]] = NODATA
-            dataset.write(values, 1, window=Window(0, top, width, bottom - top))
+    # Compressed in memory, where it is small: GDAL reports a full disk only on standard error.
+    with MemoryFile() as memory:
+        with quiet():  # rasterio warns of grids that only turn the image upside down
+            created = memory.open(**profile)
+        with created as dataset:
+            dataset.update_tags(**tags)
+            dataset.set_band_description(1, "mask")
+            for top in range(0, height, _STRIP_ROWS):
+                bottom = min(top + _STRIP_ROWS, height)
+                values = _rows(answer, top, bottom).astype(np.uint8)
+                if image.valid is not None:
+                    values[~image.valid[top:bottom]] = NODATA
+                dataset.write(values, 1, window=Window(0, top, width, bottom - top))
+        path.write_bytes(memory.getbuffer())
 
 
 def _rows(answer: Segmentation, top: int, bottom: int) -> NDArray[np.bool_]:

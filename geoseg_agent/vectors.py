@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,8 +113,13 @@ def write_geojson(path: Path, layer: Layer) -> None:
 
 
 def write_geopackage(path: Path, crs: str, layers: dict[str, Layer]) -> None:
-    """Write each layer's MultiPolygons in `crs`, the image's own."""
-    from pyogrio.raw import write  # noqa: PLC0415 - brings a GDAL of its own; GeoJSON needs none
+    """Write each layer's MultiPolygons in `crs`, the image's own.
+
+    Raises:
+        OSError: the file is not complete, because the disk is full.
+    """
+    from pyogrio import read_info  # noqa: PLC0415 - brings a GDAL of its own; GeoJSON needs none
+    from pyogrio.raw import write  # noqa: PLC0415 - as above
 
     for name, (fields, places, rows) in layers.items():
         blobs = [None if place.native is None else shapely.to_wkb(place.native) for place in places]
@@ -127,6 +133,11 @@ def write_geopackage(path: Path, crs: str, layers: dict[str, Layer]) -> None:
             geometry_type="MultiPolygon",
             crs=crs,
         )
+    # The spatial index is written last, when the file is closed, and GDAL keeps its failure to itself.
+    for name, layer in layers.items():
+        written = read_info(path, layer=name, force_feature_count=True)
+        if written["features"] != len(layer.rows) or not written["capabilities"]["fast_spatial_filter"]:
+            raise OSError(errno.EIO, f"layer {name} of {path.name} could not be written completely")
 
 
 def _column(values: list[Any], kind: type) -> np.ndarray[Any, Any]:

@@ -327,25 +327,36 @@ def test_a_folder_that_is_a_file(tmp_path):
 FULL = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
-from test_export import InputError, answer, picture, save
+from test_export import InputError, answer, save, wordy
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
-    save(answer(picture((300, 300), seed=4)), sys.argv[2])
+    save(wordy(), sys.argv[2])
 except InputError as error:
     print(error)
 """
 
 
-@pytest.mark.parametrize("limit", [200, 40_000, 60_000, 300_000])
-def test_a_full_disk_leaves_the_earlier_answer_whole(tmp_path, limit):
-    """Stands for a full disk: no file may grow beyond the limit, so another of the five fails each time."""
-    save(answer(), tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    command = [sys.executable, "-c", FULL, Path(__file__).parent, tmp_path, str(limit)]
+def wordy():
+    """An answer whose files grow from mask.png (hundreds of bytes) over GeoTIFF and GeoJSON to the GeoPackage."""
+    image = Image.from_array(np.full((300, 300, 3), 99, np.uint8), georeference=UTM)
+    return answer(image, np.kron(np.eye(10), np.ones((30, 30))) > 0, query="why " * 400)
+
+
+@pytest.mark.parametrize("victim", ["mask.png", "mask.tif", "targets.geojson", "targets.gpkg"])
+def test_a_full_disk_leaves_the_earlier_answer_whole(tmp_path, victim):
+    """Stands for a full disk: no file may grow to the size that the victim needs."""
+    sizes = {key: path.stat().st_size for key, path in save(wordy(), tmp_path / "sizes").items()}
+    assert sizes["mask_png"] < sizes["mask_tif"] < sizes["targets_geojson"] < sizes["targets_gpkg"]
+    limit = sizes[victim.replace(".", "_")] - 100
+    folder = tmp_path / "results"
+    save(answer(), folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    command = [sys.executable, "-W", "error", "-c", FULL, Path(__file__).parent, folder, str(limit)]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "cannot be written" in child.stdout
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert child.stderr == ""
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_the_overlay_shows_the_image_the_mask_and_a_caption(tmp_path):
