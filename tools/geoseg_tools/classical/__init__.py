@@ -1,9 +1,10 @@
 """The offline default: grounding and segmentation by classical computer vision, without weights.
 
-Method: evidence per concept, a small grammar of English, and confidence from stability. Measured on real images
-by `benchmarks/real.py`; what it cannot know it does not guess.
+Evidence per concept from colour, texture and shape, a small grammar of English, superpixels and a learner that
+knows nothing but the image in front of it. What it has no evidence for it does not guess.
 """
 
 from geoseg_tools.classical.ground import Found, Grounding, ground
+from geoseg_tools.classical.tools import TOOL_DEFAULTS, ClassicalTools
 
-__all__ = ["Found", "Grounding", "ground"]
+__all__ = ["TOOL_DEFAULTS", "ClassicalTools", "Found", "Grounding", "ground"]

@@ -9,6 +9,8 @@ import numpy as np
 
 from geoseg_tools.classical import building, colours, others, road, vegetation, water
 from geoseg_tools.classical.features import Features, Thumbnail, extract
+from geoseg_tools.classical.layer import Layer, scene_layer
+from geoseg_tools.classical.relearn import relearn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from geoseg_tools.classical.ops import Map
 
 PLANTS = frozenset({"tree", "grass", "vegetation"})
+
+_UNLEARNT = frozenset({"ship", "vehicle", "water", "road", "paved"})
+"""Too small to learn from, or learnt from their own seeds already."""
+
+_RELATED = {
+    **dict.fromkeys((*PLANTS, "field"), PLANTS),
+    "pool": frozenset({"water"}),
+}
 
 _SAYS_NOTHING = {
     # Dark water and green trees are what the words mean anyway; the evidence already asks for it.
@@ -34,6 +44,7 @@ class Evidence:
 
     def __init__(self, thumb: Thumbnail) -> None:
         self.thumb = thumb
+        self._learnt: dict[str, Map] = {}
 
     @cached_property
     def features(self) -> Features:
@@ -46,11 +57,11 @@ class Evidence:
         height, width = self.thumb.valid.shape
         return height, width
 
-    @property
+    @cached_property
     def blank(self) -> bool:
         """Nothing valid, or nothing but one colour: there is nothing to see."""
         inside = self.thumb.rgb[self.thumb.valid]
-        return inside.size == 0 or float(np.ptp(inside, axis=0).max()) < 0.02
+        return inside.size == 0 or all(float(np.ptp(inside[:, c])) < 0.02 for c in range(3))
 
     def of(self, concept: str) -> Map:
         """The evidence of one concept of the lexicon; zero for a concept without evidence."""
@@ -66,11 +77,28 @@ class Evidence:
             best = np.maximum(best, self.of(concept))
         return best
 
-    def target(self, concepts: Sequence[str], colour_names: Sequence[str]) -> Map:
-        """Evidence of concepts that also have one of the colours, where colour tells them apart."""
+    def learnt(self, concept: str) -> Map:
+        """The evidence of a concept after learning from its own sure regions in this scene."""
+        if concept in _UNLEARNT or self.blank or concept not in _KNOWN:
+            return self.of(concept)
+        if concept not in self._learnt:
+            against = [self.of(other) for other in ("water", "vegetation") if other not in _RELATED.get(concept, ())]
+            self._learnt[concept] = relearn(self._layer, self.of(concept), against)
+        return self._learnt[concept]
+
+    @cached_property
+    def _layer(self) -> Layer:
+        return scene_layer(self.features)
+
+    def target(self, concepts: Sequence[str], colour_names: Sequence[str], *, learnt: bool = False) -> Map:
+        """Evidence of concepts that also have one of the colours, where colour tells them apart.
+
+        With `learnt`, evidence is sharpened by its own examples first: better outlines of everything, but what
+        was apart may grow together, so single components are better picked without it.
+        """
         best = np.zeros(self.size, np.float32)
         for concept in concepts:
-            found = self.of(concept)
+            found = self.learnt(concept) if learnt else self.of(concept)
             telling = [c for c in colour_names if c not in _SAYS_NOTHING.get(concept, set())]
             if telling and not self.blank:
                 shade = colours.any_colour(self.features, telling)

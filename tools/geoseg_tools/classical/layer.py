@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -15,11 +15,13 @@ from geoseg_tools.classical import ops, texture
 from geoseg_tools.classical.guided import guided
 from geoseg_tools.classical.learner import basis
 from geoseg_tools.classical.superpixels import Neighbours, neighbours, superpixels
+from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_tools.arrays import Mask
+    from geoseg_tools.classical.features import Features
     from geoseg_tools.classical.ops import Labels, Map
     from geoseg_tools.crop import Scene
     from geoseg_tools.geometry import Box
@@ -113,6 +115,22 @@ def layer_of(scene: Scene, window: Box, *, side: int = SIDE, cell: int = 7) -> L
     return Layer(window, smooth, valid, labels, area, _vectors(lab, smooth, labels, area), neighbours(labels))
 
 
+def scene_layer(f: Features, cell: int = 9) -> Layer:
+    """A whole scene at working size as superpixels, from the features that its evidence was read from."""
+    labels = superpixels(f.lab, cell)
+    wide = ops.blur(f.lab, 4)
+    channels = [f.lightness, f.green_red, f.blue_yellow]
+    channels += [np.ascontiguousarray(wide[..., c]) for c in range(3)]
+    channels += [np.log1p(f.std), np.log1p(f.std6), np.log1p(f.gmax), f.edges]
+    weights = np.array([1, 1.2, 1.2, 0.6, 0.6, 0.6, 0.7, 0.7, 0.5, 0.5])
+    floors = np.array([5, 2, 2, 5, 2, 2, 0.1, 0.1, 0.1, 0.05])
+    area = np.bincount(labels.ravel()).astype(np.float64)
+    flat = labels.ravel()
+    table = np.stack([np.bincount(flat, c.ravel(), len(area)) / area for c in channels], axis=1)
+    vectors = standardised(table, weights, floors)
+    return Layer(whole(f.full), f.lab, f.valid, labels, area, vectors, neighbours(labels))
+
+
 def _vectors(
     lab: NDArray[np.float32], smooth: NDArray[np.float32], labels: Labels, area: NDArray[np.float64]
 ) -> NDArray[np.float32]:
@@ -128,6 +146,11 @@ def _vectors(
     table = np.column_stack([columns, *spread])
     weights = np.r_[texture.WEIGHTS, 0.5, 0.3, 0.3]
     floors = np.r_[texture.FLOORS, 0.1, 0.1, 0.1]
+    return standardised(table, weights, floors)
+
+
+def standardised(table: NDArray[np.float64], weights: NDArray[Any], floors: NDArray[Any]) -> NDArray[np.float32]:
+    """(n, d) columns centred on their median, divided by a robust spread of at least the floor, weighted."""
     middle = np.median(table, axis=0)
     scale = np.maximum.reduce([_MAD * np.median(np.abs(table - middle), axis=0), 0.6 * table.std(axis=0), floors])
     out: NDArray[np.float32] = np.clip((table - middle) / scale * weights, -5, 5).astype(np.float32)

@@ -106,7 +106,7 @@ def _direct(words: tuple[Token, ...]) -> Reading:
         relation=cut.relation,
         unknown=named.unknown,
         ignored=_ignored(named, cut, found, words),
-        phrase=_phrase(named, concepts, of("colour")),
+        phrase=_phrase(named, concepts, [span for span in attributes if span.kind == "colour"]),
     )
 
 
@@ -133,13 +133,15 @@ def _ignored(named: Heads, cut: _Cut, found: Sequence[Span], words: tuple[Token,
     )
 
 
-def _phrase(named: Heads, concepts: tuple[str, ...], colours: tuple[str, ...]) -> str:
-    shade = " or ".join(colours)
+def _phrase(named: Heads, concepts: tuple[str, ...], colours: Sequence[Span]) -> str:
+    """The words of the query where they read back to the same, else the plainest words that do."""
+    shade = " or ".join(dict.fromkeys(span.words for span in colours))
+    values = tuple(dict.fromkeys(span.value for span in colours))
     phrase = " ".join(filter(None, (shade, " and ".join(dict.fromkeys(span.words for span in named.known)))))
     again = green_as_colour(spans(tokens(phrase)))
     same = tuple(dict.fromkeys(s.value for s in again if s.kind == "concept")) == concepts
-    same = same and tuple(dict.fromkeys(s.value for s in again if s.kind == "colour")) == colours
-    return phrase if same and len(phrase) <= 100 else noun_phrase(concepts, colours)
+    same = same and tuple(dict.fromkeys(s.value for s in again if s.kind == "colour")) == values
+    return phrase if same and len(phrase) <= 100 else noun_phrase(concepts, values)
 
 
 def _cut(found: Sequence[Span], words: tuple[Token, ...]) -> _Cut:

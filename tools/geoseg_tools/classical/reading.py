@@ -60,6 +60,12 @@ class Reading:
     ignored: tuple[str, ...] = ()
     phrase: str = ""
 
+    @property
+    def selective(self) -> bool:
+        """Whether the query means some components of the evidence rather than all of it."""
+        picked = self.colours or self.shapes or self.sizes or self.superlative or self.number
+        return bool(picked or self.places or self.relation)
+
 
 def noun_phrase(concepts: Iterable[str], colours: Iterable[str]) -> str:
     """The plainest phrase for concepts and colours: "white or grey building"."""

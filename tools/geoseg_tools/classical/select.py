@@ -48,7 +48,7 @@ class Choice(NamedTuple):
 
 def choose(evidence: Evidence, reading: Reading) -> Choice:
     """Weigh the components of the target's evidence and pick those the query means."""
-    values = evidence.target(reading.concepts, reading.colours)
+    values = evidence.target(reading.concepts, reading.colours, learnt=not reading.selective)
     small = bool(_SMALL & set(reading.concepts))
     least = 12.0 if small else max(20.0, 0.00025 * values.size)
     found = ops.components(values > 0.5)

@@ -71,13 +71,6 @@ class Encoded:
         """Whether there is anything around the box to tell it from."""
         return self.window.area - self.crop.box.area >= _SURROUNDINGS * self.window.area
 
-    def evidence(self, phrase: str) -> Map | None:
-        """The scene's evidence of a phrase at working size; None for a phrase that is not known."""
-        reading = read(phrase)
-        if not reading.concepts:
-            return None
-        return evidence_of(self.crop.scene).target(reading.concepts, reading.colours)
-
 
 class ClassicalTools:
     """Similarity from evidence, masks from superpixels: the offline default's tools.
@@ -117,21 +110,26 @@ class ClassicalTools:
 
     def from_text(self, encoded: Encoded, phrase: str) -> Masks:
         """What the phrase names inside the box; the box's foreground where the phrase is not known."""
-        evidence = encoded.evidence(phrase)
         crop, layer = encoded.crop, encoded.layer
-        if evidence is None:
+        reading = read(phrase)
+        if not reading.concepts:
             note = (
                 f"The offline tools do not know {phrase!r}: the mask is whatever stands out in the box. "
                 "GEOSEG_TOOLS=models switches to tools that read any phrase."
             )
             return _cut(encoded, foreground(layer, crop.box), UNKNOWN_SCORE, (note,))
-        here = sample(evidence, crop.scene.size, layer.window, layer.valid.shape)
+        scene, shape = crop.scene, layer.valid.shape
+        evidence = evidence_of(scene)
+        here = sample(evidence.target(reading.concepts, reading.colours), scene.size, layer.window, shape)
         found = foreground(layer, crop.box, here)
-        wide = crop.box.area >= _WIDE * crop.scene.size[0] * crop.scene.size[1]
         refused = found.agreement is not None and found.agreement < GATE
-        if refused and wide and explains(layer, crop.box, here):
-            # Roads, rows of houses: the box gives their extent, not their shape, so the learner is at a loss.
-            return _masks(encoded, here * within(layer, crop.box), 0.5, found.expected)
+        if refused and crop.box.area >= _WIDE * scene.size[0] * scene.size[1]:
+            if not reading.selective:
+                learnt = evidence.target(reading.concepts, (), learnt=True)
+                here = np.maximum(here, sample(learnt, scene.size, layer.window, shape))
+            if explains(layer, crop.box, here):
+                # Roads, rows of houses: the box gives their extent, not their shape; a learner is at a loss.
+                return _masks(encoded, here * within(layer, crop.box), 0.5, found.expected)
         return _cut(encoded, found)
 
 
