@@ -23,7 +23,7 @@ $(DEMO)/installed: pyproject.toml constraints.txt
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/geoseg sample --out demo
-	$(DEMO)/bin/geoseg segment demo/lakeside.tif "Segment the lake." --out demo/answer --traces demo/traces
+	$(DEMO)/bin/geoseg segment demo/lakeside/scene.tif "Segment the lake." --out demo/answer --traces demo/traces
 	$(DEMO)/bin/geoseg replay demo/traces/*.json
 
 $(TEST)/installed: pyproject.toml constraints.txt

@@ -16,7 +16,7 @@ import typer
 
 from geoseg_agent import cli_trace
 from geoseg_agent.console import err, note, out, print_error, print_json, progress
-from geoseg_agent.errors import GeoSegError, QueryError
+from geoseg_agent.errors import GeoSegError, InputError, QueryError
 
 if TYPE_CHECKING:
     from geoseg_agent.segmentation import Segmentation
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Ask an aerial or satellite image a question, get a mask.\n\n"
-    "Try it: `geoseg sample --out demo`, then `geoseg segment demo/lakeside.tif 'Segment the lake.'`",
+    "Try it: `geoseg sample --out demo`, then `geoseg segment demo/lakeside/scene.tif 'Segment the lake.'`",
 )
 app.add_typer(cli_trace.app, name="trace")
 
@@ -98,7 +98,13 @@ def segment(
     Every option can be set as an environment variable, for example `GEOSEG_PROFILE=paper`.
     """
     started = perf_counter()
-    given: dict[str, Any] = {"profile": profile, "grounder": grounder, "tools": tools, "bands": bands, "traces": traces}
+    given: dict[str, Any] = {
+        "profile": profile,
+        "grounder": grounder,
+        "tools": tools,
+        "bands": bands,
+        "traces": traces,
+    }
     given |= {"deadline": deadline}
     try:
         settings = _settings(given, verbose=verbose)
@@ -188,23 +194,33 @@ def _print_failure(error: GeoSegError) -> None:
 
 @app.command()
 def sample(
-    out_folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the scene.")] = Path("demo"),
-    kind: Annotated[str, typer.Option(help="Which scene; `all` for every kind.")] = "lakeside",
+    out_folder: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder; each kind gets one of its own in it.")
+    ] = Path("demo"),
+    kind: Annotated[str, typer.Option(help="lakeside, village, farmland, airport or all.")] = "lakeside",
     seed: Annotated[int, typer.Option(help="Another number, another scene.")] = 7,
 ) -> None:
     """Draw a sample scene: a georeferenced overhead image with exact masks and queries on three levels.
 
-    **Example** `geoseg sample --out demo && geoseg segment demo/lakeside.tif "Where could ducks swim?"`
+    An earlier scene in the same place is replaced; anything else there is left alone.
+
+    **Example** `geoseg sample --out demo && geoseg segment demo/lakeside/scene.tif "Where could ducks swim?"`
     """
     from geoseg_agent.samples import KINDS, scene, write  # noqa: PLC0415 - as above
 
-    for name in KINDS if kind == "all" else (kind,):
+    chosen = [known for known in KINDS if kind in {known, "all"}]
+    if not chosen:
+        raise InputError(f"there is no scene {kind!r}", hint=f"choose {', '.join(KINDS)} or all")
+    for name in chosen:
         with progress(f"Drawing {name}"):
             drawn = scene(seed, kind=name)
-            paths = write(drawn, out_folder)
-        out.print(f"  {name:<16} {paths.image}")
-        for query in drawn.queries[:4]:
-            out.print(f"    level {query.level}: {query.text}")
+            try:
+                paths = write(drawn, out_folder / name, replace=True)
+            except OSError as error:
+                raise InputError(f"the scene cannot be written: {error}", hint="choose another --out") from error
+        out.print(f"  {name:<16} {paths.geotiff}")
+        for query in drawn.queries:
+            out.print(f"    level {query.level}  {query.text}")
 
 
 @app.command()

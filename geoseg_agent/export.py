@@ -98,7 +98,7 @@ def _write(answer: Segmentation, folder: Path) -> Files:
 def _write_vectors(answer: Segmentation, georeference: Georeference, folder: Path) -> Files:
     from pyproj.exceptions import ProjError  # noqa: PLC0415 - only georeferenced images need the geographic libraries
 
-    from geoseg_agent.ground import Ground  # noqa: PLC0415 - as above
+    from geoseg_agent.geodesy import Ground  # noqa: PLC0415 - as above
     from geoseg_agent.vectors import layers, write_geojson, write_geopackage  # noqa: PLC0415 - as above
 
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import shapely
 
-from geoseg_agent.ground import Footprint, Ground, footprints
+from geoseg_agent.geodesy import Footprint, Ground, footprints
 
 if TYPE_CHECKING:
     from pathlib import Path
