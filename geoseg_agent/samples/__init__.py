@@ -17,12 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geoseg_agent.samples.compose import DEFAULT_KIND, KINDS, scene
+    from geoseg_agent.samples.compose import DEFAULT_KIND, DEFAULT_SEED, KINDS, scene
     from geoseg_agent.samples.values import Kind, SampleInstance, SampleQuery, SampleScene
     from geoseg_agent.samples.writer import SamplePaths, write
 
 _HOME = {
     "DEFAULT_KIND": "compose",
+    "DEFAULT_SEED": "compose",
     "KINDS": "compose",
     "Kind": "values",
     "SampleInstance": "values",
@@ -35,6 +36,7 @@ _HOME = {
 
 __all__ = [
     "DEFAULT_KIND",
+    "DEFAULT_SEED",
     "KINDS",
     "Kind",
     "SampleInstance",

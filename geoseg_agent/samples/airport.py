@@ -18,7 +18,7 @@ from geoseg_tools.geometry import whole
 if TYPE_CHECKING:
     from geoseg_agent.samples.canvas import Board, Colour
 
-_ASPHALT = (0.390, 0.390, 0.400)
+_ASPHALT = (0.380, 0.380, 0.390)
 _CONCRETE = (0.690, 0.680, 0.650)
 _WHITE = (0.900, 0.900, 0.890)
 _YELLOW = (0.820, 0.680, 0.240)
@@ -76,7 +76,13 @@ def airport(board: Board) -> None:
                 scale * float(rng.uniform(0.85, 1)),
                 "on the apron",
             )
-    aircraft(board, np.array(place(0.17 * wide, runway)), lean + np.pi * board.flip[0], scale, "on the runway")
+    aircraft(
+        board,
+        np.array(place(0.17 * wide, runway)),
+        lean + np.pi * board.flip[0],
+        min(scale, 0.10 * tall / 34),
+        "on the runway",
+    )
     foliage = leaves(board)
     hedge(board, foliage, np.array([place(a * wide, 0.945 * tall) for a in np.linspace(-0.6, 0.6, 60)]), 0.5)
     scatter(board, foliage, int(90 * tall * wide / 2e5), (1.8, 4.0), np.asarray(plan.across > 0.80 * tall))
@@ -86,7 +92,7 @@ def airport(board: Board) -> None:
 def _mow(board: Board, plan: Patch) -> None:
     """Stripes where the mower went up and down."""
     stripe = np.sign(np.sin((plan.across + 0.4 * noise(board.rng, board.size, board.pixels(50))) * (np.pi / 5.0)))
-    board.colour[:] = 0.6 * board.colour + 0.4 * rgb((0.375, 0.430, 0.235))
+    board.colour[:] = 0.6 * board.colour + 0.4 * rgb((0.450, 0.510, 0.295))
     board.colour *= (1 + 0.06 * stripe)[..., None]
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 DEFAULT_KIND: Final[Kind] = "lakeside"
+DEFAULT_SEED: Final = 4
+"""The demo's scene: a lake, a town and one large field."""
 SMALLEST: Final = 256
 LARGEST: Final = 4096
 

@@ -14,7 +14,7 @@ from geoseg_agent.samples.land import lake, meadow, river
 from geoseg_agent.samples.roads import pave, road, stroke
 from geoseg_agent.samples.texture import grain, noise, tangents
 from geoseg_agent.samples.traffic import car_park, drive
-from geoseg_agent.samples.trees import hedge, leaves, scatter, wood
+from geoseg_agent.samples.trees import hedge, hedgerow, leaves, scatter, wood
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +48,12 @@ def lakeside(board: Board) -> None:
     town = _near(board, [main, cross, *streets], 30.0) & (u > 0.40)
     bank = board.distance(water) < 26 + 8 * noise(rng, board.size, board.pixels(40))
     country = (u < 0.50 + 0.03 * noise(rng, board.size, board.pixels(60))) & ~town & ~bank
-    parcels(board, np.asarray(country & (v < 0.79)), 0.12 * float(rng.standard_normal()), large=0.64)
+    plots = parcels(board, np.asarray(country & (v < 0.79)), 0.12 * float(rng.standard_normal()), large=0.64)
     parcels(board, np.asarray(country & (v > 0.79)), 0.10, large=0.5, depth=2)
     settle(board, [main, cross, *streets], 17.5, where=np.asarray(u > 0.44) & _apart(board, water))
     foliage = leaves(board)
+    if plots:
+        hedgerow(board, foliage, max(plots, key=np.count_nonzero))
     wild = noise(rng, board.size, board.pixels(28))
     wood(board, foliage, np.asarray((bank & (board.distance(water) > 4) & (wild > 0.55)) | ((u > 0.9) & (v < 0.2))))
     hedge(board, foliage, track.curve + board.pixels(3.5), 0.4)

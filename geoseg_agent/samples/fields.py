@@ -35,34 +35,36 @@ class Crop(NamedTuple):
 
 
 CROPS = (
-    Crop("ploughed", (0.470, 0.370, 0.270), 0.055, 2.8, tramlines=False),
+    Crop("ploughed", (0.500, 0.405, 0.310), 0.055, 2.8, tramlines=False),
     Crop("ripe", (0.680, 0.580, 0.330), 0.022, 2.2, tramlines=True),
-    Crop("green", (0.300, 0.440, 0.170), 0.030, 2.4, tramlines=True),
+    Crop("green", (0.430, 0.540, 0.280), 0.030, 2.4, tramlines=True),
     Crop("stubble", (0.640, 0.560, 0.400), 0.045, 3.6, tramlines=False),
-    Crop("young", (0.440, 0.450, 0.225), 0.045, 2.6, tramlines=True),
-    Crop("meadow", (0.370, 0.460, 0.215), 0.016, 4.5, tramlines=False),
+    Crop("young", (0.530, 0.535, 0.315), 0.045, 2.6, tramlines=True),
+    Crop("meadow", (0.460, 0.535, 0.300), 0.016, 4.5, tramlines=False),
 )
 
 _SMALLEST = 500.0
 """Square metres: smaller remainders stay grass."""
 
 
-def parcels(board: Board, zone: Mask, angle: float, *, large: float = 0.6, depth: int = 3, gap: float = 4.0) -> int:
-    """Divide `zone` (H, W bool) into fields along `angle` and draw them; returns how many there are.
+def parcels(
+    board: Board, zone: Mask, angle: float, *, large: float = 0.6, depth: int = 3, gap: float = 4.0
+) -> list[Mask]:
+    """Divide `zone` (H, W bool) into fields along `angle` and draw them; returns the (H, W) bool mask of each.
 
     The first cut leaves a share of `large` in one piece, so that one field is clearly the largest; the rest is cut
     `depth` times more. Fields keep `gap` metres from each other and from everything that is not grass.
     """
     open_land = board.distance(~zone | ~board.of("grass")) > gap
     if not open_land.any():
-        return 0
+        return []
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     rows, cols = np.nonzero(open_land)
     along = (cols * cos + rows * sin) * board.metres
     across = (rows * cos - cols * sin) * board.metres
     plots = _cut(board.rng, (along.min(), along.max(), across.min(), across.max()), depth, large)
     order = board.rng.permutation(len(CROPS))
-    drawn = 0
+    drawn: list[Mask] = []
     for index, (a1, a2, c1, c2) in enumerate(plots):
         inside = (along > a1 + gap / 2) & (along < a2 - gap / 2) & (across > c1 + gap / 2) & (across < c2 - gap / 2)
         plot = np.zeros(board.size, dtype=np.uint8)
@@ -76,8 +78,8 @@ def parcels(board: Board, zone: Mask, angle: float, *, large: float = 0.6, depth
                 continue
             crop = CROPS[order[index % len(CROPS)]]
             turned = angle if board.rng.random() < 0.7 else angle + np.pi / 2
-            _sow(board, np.asarray(parts == part, dtype=np.bool_), crop, float(turned))
-            drawn += 1
+            drawn.append(np.asarray(parts == part, dtype=np.bool_))
+            _sow(board, drawn[-1], crop, float(turned))
     return drawn
 
 

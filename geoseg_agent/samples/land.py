@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from geoseg_agent.samples.texture import Field
     from geoseg_tools.arrays import Mask
 
-_LUSH = (0.265, 0.345, 0.165)
-_DRY = (0.445, 0.430, 0.265)
+_LUSH = (0.350, 0.415, 0.240)
+_DRY = (0.535, 0.515, 0.355)
 _SHALLOW = (0.245, 0.285, 0.215)
 _DEEP = (0.095, 0.160, 0.195)
 _SAND = (0.600, 0.545, 0.420)
-_REED = (0.300, 0.330, 0.170)
+_REED = (0.370, 0.385, 0.215)
 
 
 def blend(low: Colour, high: Colour, share: Field) -> NDArray[np.float32]:

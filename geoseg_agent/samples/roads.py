@@ -22,8 +22,8 @@ Surface = Literal["main", "street", "track"]
 
 _WIDTH: dict[Surface, float] = {"main": 8.0, "street": 5.6, "track": 3.4}
 _COLOUR: dict[Surface, Colour] = {
-    "main": (0.475, 0.475, 0.480),
-    "street": (0.520, 0.515, 0.510),
+    "main": (0.415, 0.415, 0.422),
+    "street": (0.455, 0.452, 0.450),
     "track": (0.620, 0.560, 0.460),
 }
 _VERGE = (0.500, 0.470, 0.360)

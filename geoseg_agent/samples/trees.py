@@ -87,6 +87,13 @@ def hedge(board: Board, foliage: Field, curve: NDArray[np.float64], chance: floa
     return grown
 
 
+def hedgerow(board: Board, foliage: Field, plot: Mask) -> int:
+    """Bushes around `plot` (H, W bool), with a gap here and there; returns how many grew."""
+    away = board.distance(plot)
+    gaps = noise(board.rng, board.size, board.pixels(30)) < -1.5
+    return wood(board, foliage, np.asarray((away > 1.6) & (away < 4.4) & ~gaps), spacing=3.0)
+
+
 def scatter(board: Board, foliage: Field, count: int, radii: tuple[float, float], where: Mask | None = None) -> int:
     """`count` attempts at single trees with radii in metres, anywhere on open soil; returns how many grew."""
     rng = board.rng

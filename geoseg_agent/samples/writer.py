@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SOURCE: Final = "geoseg-agent samples"
 LICENSE: Final = "Apache-2.0"
 _MANIFEST: Final = "queries.jsonl"
+_NAMES: Final = frozenset({"scene.tif", "scene.tif.aux.xml", "scene.png", "masks", _MANIFEST})
+"""What a folder of ours may hold; GDAL leaves the .aux.xml when a viewer asks for statistics."""
 
 
 class SamplePaths(NamedTuple):
@@ -52,7 +54,7 @@ def write(scene: SampleScene, folder: str | os.PathLike[str], *, replace: bool =
         replace: exchange a folder of samples that is there already.
 
     Raises:
-        FileExistsError: the folder holds something; with `replace`: something that is no sample scene.
+        FileExistsError: the folder holds something; with `replace`: something besides one sample scene.
         OSError: the disk refused.
     """
     target = Path(folder).absolute()
@@ -87,10 +89,22 @@ def _check_target(target: Path, *, replace: bool) -> None:
         return
     if not replace:
         raise FileExistsError(f"{target} exists and is not empty; choose another folder, or pass replace=True")
-    manifest = target / _MANIFEST
-    lines = manifest.read_text("utf-8").splitlines() if manifest.is_file() else []
-    if not lines or json.loads(lines[0]).get("source") != SOURCE:
-        raise FileExistsError(f"{target} holds no sample scene, so it is not replaced; choose another folder")
+    if not _holds_only_a_scene(target):
+        raise FileExistsError(
+            f"{target} holds something besides a sample scene, so it is not replaced; choose another folder",
+        )
+
+
+def _holds_only_a_scene(folder: Path) -> bool:
+    """Whether `write` made this folder and nobody has put anything else into it."""
+    manifest = folder / _MANIFEST
+    if not manifest.is_file() or not {item.name for item in folder.iterdir()} <= _NAMES:
+        return False
+    try:
+        first = json.loads(manifest.read_text("utf-8").partition("\n")[0])
+    except ValueError:
+        return False
+    return isinstance(first, dict) and first.get("source") == SOURCE
 
 
 def _paths(scene: SampleScene, folder: Path) -> SamplePaths:
