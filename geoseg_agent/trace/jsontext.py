@@ -11,9 +11,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable
 
 _SHORT = 100
+_line = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_tight = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def compact(value: Any) -> bytes:
@@ -22,7 +24,7 @@ def compact(value: Any) -> bytes:
     Raises:
         ValueError: a number is not finite.
     """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _tight(value).encode("utf-8", "replace")
 
 
 def pretty(value: Any) -> bytes:
@@ -31,31 +33,32 @@ def pretty(value: Any) -> bytes:
     Raises:
         ValueError: a number is not finite.
     """
-    return ("".join(_pretty(value, 1)) + "\n").encode("utf-8", "replace")
+    parts: list[str] = []
+    _pretty(value, "\n ", parts.append)
+    return ("".join(parts) + "\n").encode("utf-8", "replace")
 
 
-def _pretty(value: Any, depth: int) -> Iterator[str]:
-    if not isinstance(value, dict | list) or not value:
-        yield _line(value)
-        return
-    if not any(isinstance(part, dict) for part in (value.values() if isinstance(value, dict) else value)):
-        line = _line(value)
-        if isinstance(value, list) or len(line) <= _SHORT:
-            yield line
-            return
-    indent, (first, last) = "\n" + " " * depth, "{}" if isinstance(value, dict) else "[]"
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    for number, (key, part) in enumerate(parts):
-        yield first if number == 0 else ","
-        yield indent
-        if isinstance(value, dict):
-            yield _line(key) + ": "
-        yield from _pretty(part, depth + 1)
-    yield "\n" + " " * (depth - 1) + last
+def _pretty(value: Any, indent: str, write: Callable[[str], None]) -> None:
+    if isinstance(value, dict) and value and (_holds_objects(value.values()) or len(_line(value)) > _SHORT):
+        between = "{"
+        for key, part in value.items():
+            write(f"{between}{indent}{_line(key)}: ")
+            _pretty(part, indent + " ", write)
+            between = ","
+        write(indent[:-1] + "}")
+    elif isinstance(value, list) and _holds_objects(value):
+        between = "["
+        for part in value:
+            write(between + indent)
+            _pretty(part, indent + " ", write)
+            between = ","
+        write(indent[:-1] + "]")
+    else:
+        write(_line(value))
 
 
-def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+def _holds_objects(parts: Iterable[Any]) -> bool:
+    return any(isinstance(part, dict) for part in parts)
 
 
 def parse(data: bytes) -> Any:

@@ -11,9 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _DIGITS = 16
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 class Change(NamedTuple):
@@ -28,16 +29,22 @@ class Change(NamedTuple):
     kind: str
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     """Every field with its path: objects and lists of objects are entered, all else counts as one field."""
+    found: list[tuple[str, Any]] = []
+    _collect(value, path, found)
+    return found
+
+
+def _collect(value: Any, path: str, found: list[tuple[str, Any]]) -> None:
     if isinstance(value, dict) and value:
         for key, part in value.items():
-            yield from leaves(part, f"{path}.{key}" if path else str(key))
+            _collect(part, f"{path}.{key}" if path else str(key), found)
     elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
         for index, part in enumerate(value):
-            yield from leaves(part, f"{path}[{index}]")
+            _collect(part, f"{path}[{index}]", found)
     else:
-        yield path, value
+        found.append((path, value))
 
 
 def seal(tree: Mapping[str, Any]) -> dict[str, str]:
@@ -62,5 +69,4 @@ def changes(tree: Mapping[str, Any], sealed: Mapping[str, str]) -> list[Change]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:_DIGITS]
+    return hashlib.sha256(_canonical(value).encode("utf-8", "replace")).hexdigest()[:_DIGITS]

@@ -148,8 +148,11 @@ class Store:
         return running.result()
 
     async def _drain(self) -> None:
-        while self._jobs:
-            await self._io.run(self._work)
+        try:
+            while self._jobs:
+                await self._io.run(self._work)
+        except RuntimeError as error:  # the lane is closed: the Agent was, under a running query
+            log.error("journal not written", folder=str(self.folder), error=str(error))
 
     def _in_turn(self, job: Callable[[], T]) -> T:
         self._work()
