@@ -195,12 +195,15 @@ def test_grids_come_back_to_the_bit(heat):
 @pytest.mark.parametrize(
     "record",
     [
-        HeatRecord(shape=[1, 1], float32="AAAA"),
-        HeatRecord(shape=[1, 1], float32="AADAfw=="),
-        HeatRecord(shape=[-1, -1], float32="AACAPw=="),
-        HeatRecord(shape=[1, 1], float32="AACAPx=="),
-        HeatRecord(shape=[1, 1], float32="AACA Pw=="),
-        HeatRecord(shape=[10**9, 10**9], float32="AACAPw=="),
+        HeatRecord(shape=[1, 1], float32=["AAAA"]),
+        HeatRecord(shape=[1, 1], float32=["AADAfw=="]),
+        HeatRecord(shape=[-1, -1], float32=["AACAPw=="]),
+        HeatRecord(shape=[1, 1], float32=["AACAPx=="]),
+        HeatRecord(shape=[1, 1], float32=["AACA Pw=="]),
+        HeatRecord(shape=[2, 1], float32=["AACAPw=="]),
+        HeatRecord(shape=[1, 1], float32=["AACAPw==", "AACAPw=="]),
+        HeatRecord(shape=[1, 1], float32=["AACAP\xe9=="]),
+        HeatRecord(shape=[10**9, 10**9], float32=["AACAPw=="]),
     ],
 )
 def test_grids_that_are_none_are_refused(record):
@@ -211,9 +214,10 @@ def test_grids_that_are_none_are_refused(record):
 @pytest.mark.parametrize(
     "record",
     [
-        MasksRecord(size=[2, 2], masks=[Rle(size=[2, 3], counts="6")], scores=None, notes=[]),
-        MasksRecord(size=[2, 2], masks=[Rle(size=[2, 2], counts="4")], scores=[], notes=[]),
-        MasksRecord(size=[10**9, 10**9], masks=[], scores=None, notes=[]),
+        MasksRecord(size=[2, 2], masks=[Rle(size=[2, 3], counts="6")], areas=[0], scores=None, notes=[]),
+        MasksRecord(size=[2, 2], masks=[Rle(size=[2, 2], counts="4")], areas=[0], scores=[], notes=[]),
+        MasksRecord(size=[2, 2], masks=[Rle(size=[2, 2], counts="4")], areas=[1], scores=None, notes=[]),
+        MasksRecord(size=[10**9, 10**9], masks=[], areas=[], scores=None, notes=[]),
     ],
 )
 def test_masks_that_do_not_fit_together_are_refused(record):

@@ -9,14 +9,16 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from geoseg_agent.trace.model import Trace
+    from geoseg_agent.trace.model import Result, Step, Trace
 
-When = Literal["always", "no result", "unused route", "phrase hint", "unprompted"]
+When = Literal["always", "no result", "unused route", "each point", "phrase hint", "no targets", "unprompted"]
 
 WHEN: dict[When, str] = {
     "always": "in every trace",
     "no result": "where the query failed or was interrupted, unless the error or a later call follows from it",
     "unused route": "where the rule of fusion did not use the route's score",
+    "each point": "where every keypoint prompted by itself",
+    "no targets": "where nothing was found",
     "phrase hint": "where the caller's phrase replaced it",
     "unprompted": "where the points were in no region, or none of them was positive",
 }
@@ -50,6 +52,8 @@ BLIND_SPOTS: tuple[BlindSpot, ...] = (
     BlindSpot("steps[*].waited", "always", "time is not repeated"),
     BlindSpot("steps[*].took", "always", "the same"),
     BlindSpot("steps[*].output.scores", "unused route", "a score that nobody used"),
+    BlindSpot("steps[*].output.notes", "each point", "a note that another point gave too"),
+    BlindSpot("hints.phrase", "no targets", "a phrase that nobody used"),
     BlindSpot("steps[0].output.targets[*].phrase", "phrase hint", "a phrase that nobody used"),
     BlindSpot("hints.points*", "unprompted", "points that nobody used"),
     BlindSpot("engine", "no result", "the label of a result"),
@@ -59,6 +63,7 @@ BLIND_SPOTS: tuple[BlindSpot, ...] = (
     BlindSpot("image.width", "no result", "a query that ended before its first step"),
     BlindSpot("image.height", "no result", "the same"),
     BlindSpot("image.sha256", "no result", "the same"),
+    BlindSpot("steps[*]", "no result", "the last steps, left out"),
     BlindSpot("steps[*].output*", "no result", "answers that nothing came of any more"),
     BlindSpot("steps[*].error*", "no result", "a second error beside the one that ended the query"),
 )
@@ -75,25 +80,27 @@ def _covers(pattern: str, path: str) -> bool:
 
 
 def _holds(when: When, trace: Trace, path: str) -> bool:
-    if when == "no result":
-        return trace.result is None
-    if when == "phrase hint":
-        return trace.hints.phrase is not None
+    index = int(re.split(r"[\[\]]", path)[1]) if "[" in path else -1
+    if when in {"always", "no result"}:
+        return when == "always" or trace.result is None
     if when == "unprompted":
-        return not _prompted(trace, int(path.partition("[")[2].partition("]")[0] or -1))
+        return not _prompted(trace, index)
     if when == "unused route":
-        return _unused(trace, int(path.partition("[")[2].partition("]")[0]))
-    return True
+        return trace.result is not None and _unused(trace, trace.result, trace.steps[index])
+    if when == "each point":
+        return trace.steps[index].seam == "points" and trace.method.get("point_prompt") == "each"
+    if when == "no targets":
+        return trace.result is not None and not trace.result.targets
+    return trace.hints.phrase is not None
 
 
-def _unused(trace: Trace, index: int) -> bool:
+def _unused(trace: Trace, result: Result, step: Step) -> bool:
     """Whether the rule of the step's target did not use the step's route, or only the best of its masks."""
-    step = trace.steps[index]
-    if trace.result is None or step.target is None:
+    if step.target is None:
         return False
     if step.seam == "text" and trace.method.get("text_mode") == "best":
         return True
-    return trace.result.targets[step.target - 1].rule not in {"both", step.seam}
+    return result.targets[step.target - 1].rule not in {"both", step.seam}
 
 
 def _prompted(trace: Trace, number: int) -> bool:

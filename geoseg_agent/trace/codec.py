@@ -6,7 +6,6 @@ Decoding checks what a file may get wrong and raises ValueError with the reason;
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +63,7 @@ def encode_masks(masks: Masks) -> MasksRecord:
     return MasksRecord(
         size=[int(side) for side in masks.masks.shape[1:]],
         masks=[encode_mask(mask) for mask in masks.masks],
+        areas=[int(np.count_nonzero(mask)) for mask in masks.masks],
         scores=None if masks.scores is None else [float(score) for score in masks.scores],
         notes=list(masks.notes),
     )
@@ -83,6 +83,9 @@ def decode_masks(record: MasksRecord) -> Masks:
     if not (1 <= height <= _MAX_SIDE and 1 <= width <= _MAX_SIDE):
         raise ValueError(f"masks cannot have {width} x {height} pixels")
     masks = [decode_mask(rle) for rle in record.masks]
+    areas = [int(np.count_nonzero(mask)) for mask in masks]
+    if areas != record.areas:
+        raise ValueError(f"the masks have {areas} pixels, not {record.areas}")
     return Masks(
         np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_),
         None if record.scores is None else np.array(record.scores, dtype=np.float64),
@@ -92,8 +95,11 @@ def decode_masks(record: MasksRecord) -> Masks:
 
 def encode_heat(heat: Heat) -> HeatRecord:
     """The grid, losslessly."""
-    data = np.ascontiguousarray(heat, dtype="<f4").tobytes()
-    return HeatRecord(shape=[int(side) for side in heat.shape], float32=base64.b64encode(data).decode("ascii"))
+    rows = np.ascontiguousarray(heat, dtype="<f4")
+    return HeatRecord(
+        shape=[int(side) for side in heat.shape],
+        float32=[base64.b64encode(row.tobytes()).decode("ascii") for row in rows],
+    )
 
 
 def decode_heat(record: HeatRecord) -> Heat:
@@ -103,17 +109,17 @@ def decode_heat(record: HeatRecord) -> Heat:
         ValueError: the data is not base64 of as many finite numbers as the shape says.
     """
     try:
-        data = base64.b64decode(record.float32, validate=True)
-    except binascii.Error as error:
+        rows = [base64.b64decode(row, validate=True) for row in record.float32]
+    except ValueError as error:
         raise ValueError(f"the grid is not base64: {error}") from error
-    rows, columns = record.shape
-    if min(rows, columns) < 1 or len(data) != 4 * rows * columns:
-        raise ValueError(f"a grid of {rows} x {columns} cells cannot have {len(data)} bytes")
-    if base64.b64encode(data).decode("ascii") != record.float32:
-        raise ValueError("the base64 of the grid is not in its one proper form")
-    heat = np.frombuffer(data, dtype="<f4").astype(np.float32).reshape(rows, columns)
+    height, width = record.shape
+    if min(height, width) < 1 or [len(row) for row in rows] != [4 * width] * min(height, len(rows) + 1):
+        raise ValueError(f"the data is not that of a grid of {height} x {width} cells")
+    heat = np.frombuffer(b"".join(rows), dtype="<f4").astype(np.float32).reshape(height, width)
     if not np.isfinite(heat).all():
         raise ValueError("the grid holds NaN or infinity")
+    if encode_heat(heat) != record:
+        raise ValueError("the base64 of the grid is not in its one proper form")
     return heat
 
 
@@ -131,7 +137,7 @@ def encode_reply(reply: GroundingReply) -> ReplyRecord:
             for target in reply.targets
         ],
         reasoning=reply.reasoning,
-        notes=list(reply.notes),
+        notes=list(dict.fromkeys(reply.notes)),  # an answer says no note twice
     )
 
 
@@ -142,6 +148,8 @@ def decode_reply(record: ReplyRecord) -> GroundingReply:
         ValueError: a box or mask is malformed.
         InvalidReply: the parts do not fit together.
     """
+    if len(set(record.notes)) != len(record.notes):
+        raise ValueError("a note stands there twice")
     targets = tuple(
         Target(Box(*t.box), t.phrase, t.confidence, None if t.within is None else decode_mask(t.within))
         for t in record.targets

@@ -32,19 +32,20 @@ class Rle(Record):
 
 
 class MasksRecord(Record):
-    """The answer of a route: masks in the frame of the RoI, all of one size."""
+    """The answer of a route: masks in the frame of the RoI, all of one size, and how many pixels each has."""
 
     size: Pair
     masks: list[Rle]
+    areas: list[int]
     scores: list[float] | None
     notes: list[str]
 
 
 class HeatRecord(Record):
-    """A raw similarity grid, losslessly: base64 of float32, little-endian, row-major, of `shape` (rows, columns)."""
+    """A raw similarity grid of `shape` (rows, columns), losslessly: base64 of little-endian float32, row by row."""
 
     shape: Pair
-    float32: str
+    float32: list[str]
 
 
 class TargetRecord(Record):

@@ -1,0 +1,97 @@
+"""Every way to change one field of a trace that a careful forger might try."""
+
+import base64
+import copy
+
+import numpy as np
+
+from geoseg_agent.trace.model import Rle
+from geoseg_agent.trace.rle import decode_mask, encode_mask
+
+CHOICES = {
+    "status": ("done", "failed", "interrupted", "found", "not_found", "ambiguous"),
+    "rule": ("both", "points", "text", "none"),
+    "seam": ("ground", "encode", "similarity", "points", "text"),
+    "profile": ("default", "paper", "released-code"),
+    "rounding": ("outward", "truncate"),
+    "picker": ("topk-nms", "threshold"),
+    "heat_norm": ("minmax", "none"),
+    "point_prompt": ("together", "each"),
+    "text_mode": ("union", "best"),
+    "type": ("ToolFailed", "OutOfMemory", "ConfigError", "InvalidReply", "Overloaded"),
+    "code": ("tool", "tool_oom", "config", "cancelled", "interrupted"),
+}
+
+
+def mutations(tree):
+    """(path, changed copy) for every field but the seal, several per field, each of a plausible type and form."""
+    for way in _fields({key: value for key, value in tree.items() if key != "seal"}, ()):
+        old = _at(tree, way)
+        for new in _others(way, old, _at(tree, way[:-1])):
+            changed = copy.deepcopy(tree)
+            _at(changed, way[:-1])[way[-1]] = new
+            yield path_of(way), changed
+        parent = _at(tree, way[:-1])
+        if isinstance(parent, list):
+            at = way[-1]
+            for cut in ([*parent[:at], *parent[at + 1 :]], [*parent[:at], old, *parent[at:]]):
+                changed = copy.deepcopy(tree)
+                _at(changed, way[:-2])[way[-2]] = copy.deepcopy(cut)
+                yield path_of(way), changed
+
+
+def path_of(way):
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in way).lstrip(".")
+
+
+def _at(tree, way):
+    for part in way:
+        tree = tree[part]
+    return tree
+
+
+def _fields(value, way):
+    """Objects and lists of objects are entered, and their elements are fields too; all else is one field."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _fields(part, (*way, key))
+    elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        for index, part in enumerate(value):
+            if isinstance(part, dict):
+                yield (*way, index)
+            yield from _fields(part, (*way, index))
+    else:
+        yield way
+
+
+def _others(way, old, parent):
+    name = way[-1]
+    if name == "counts":
+        for flat in (0, -1):
+            mask = decode_mask(Rle(**parent))
+            mask.flat[flat] ^= True
+            yield encode_mask(mask).counts
+    elif name == "float32":
+        for row in (0, len(old) // 2):
+            heat = np.frombuffer(base64.b64decode(old[row]), dtype="<f4").copy()
+            heat[len(heat) // 2] += np.float32(1e-6)
+            yield [*old[:row], base64.b64encode(heat.tobytes()).decode(), *old[row + 1 :]]
+        yield old[:-1]
+    elif isinstance(old, bool):
+        yield not old
+    elif isinstance(old, int):
+        yield from (old + 1, old - 1)
+    elif isinstance(old, float):
+        yield from (old + 1e-6, old / 2 + 0.001, None)
+    elif isinstance(old, str):
+        yield from (choice for choice in CHOICES.get(name, ()) if choice != old)
+        yield from (old + "x", old[:-1], old[:-1] + ("0" if old[-1:] != "0" else "1"))
+    elif old is None:
+        yield from ("x", 1, 0.5, [1], [0, 0, 5, 5], {"name": "p", "version": "1", "sha256": "0" * 64})
+    elif isinstance(old, list) and old and not isinstance(old[0], dict):
+        yield from (old[:-1], [*old, old[-1]], old[::-1] if old[::-1] != old else old[1:])
+        for position, part in enumerate(old[:2]):
+            for new in _others((name, position), part, old):
+                yield [*old[:position], new, *old[position + 1 :]]
+    elif old in ([], {}):
+        yield from ([1], ["x"], [{"x": 1, "y": 1, "positive": True}], {"a": "b"})
