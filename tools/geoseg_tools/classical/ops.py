@@ -169,11 +169,11 @@ def percentile(values: NDArray[Any], *q: float) -> list[float]:
 
 def otsu(values: NDArray[Any], default: float) -> float:
     """The threshold that separates two classes best (Otsu 1979); `default` for a constant or empty sample."""
-    flat = values.ravel()
+    flat = values.ravel().astype(np.float64)
     if flat.size < 2:
         return default
     low, high = float(flat.min()), float(flat.max())
-    if high - low < 1e-6:
+    if high - low < 1e-4:
         return default
     count, edges = np.histogram(flat[:: max(1, flat.size // _SAMPLE)], bins=256, range=(low, high))
     centre = (edges[:-1] + edges[1:]) / 2

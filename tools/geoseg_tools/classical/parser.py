@@ -33,9 +33,8 @@ def read(query: str) -> Reading:
     words = tokens(query)
     direct = _direct(words)
     purpose = intent(words)
-    if purpose is None or not (not direct.concepts or _asks_for_purpose(words)):
-        return direct
-    if direct.unknown and _imperative(words):
+    named = bool(direct.concepts or direct.unknown)
+    if purpose is None or (named and not _asks_for_purpose(words)):
         return direct
     return _implicit(direct, purpose)
 

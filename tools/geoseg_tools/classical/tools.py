@@ -94,7 +94,7 @@ class ClassicalTools:
     def from_points(self, encoded: Encoded, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """The region of the positive points without the negative ones; one mask, none without a positive."""
         if not positive.any():
-            return _none()
+            return _none(encoded)
         layer, crop = encoded.layer, encoded.crop
         cells = _cells(encoded, points)
         marked = layer.labels[cells[:, 1], cells[:, 0]].astype(np.int64)
@@ -154,9 +154,9 @@ def _masks(encoded: Encoded, values: Map, threshold: float, score: float, notes:
     if crop.valid is not None:
         mask &= crop.valid
     if not mask.any():
-        return _none(notes)
+        return _none(encoded, notes)
     return Masks(mask[None], np.array([min(max(score, 0.0), 1.0)]), notes)
 
 
-def _none(notes: tuple[str, ...] = ()) -> Masks:
-    return Masks(np.zeros((0, 1, 1), np.bool_), np.zeros(0), notes)
+def _none(encoded: Encoded, notes: tuple[str, ...] = ()) -> Masks:
+    return Masks(np.zeros((0, *encoded.crop.size), np.bool_), np.zeros(0), notes)
