@@ -19,8 +19,8 @@ from PIL import Image as Pillow
 
 from geoseg_agent.errors import InputError
 from geoseg_agent.export import overlay_png, save
-from geoseg_agent.georeference import Georeference
 from geoseg_agent.geodesy import Ground, footprints, outlines
+from geoseg_agent.georeference import Georeference
 from geoseg_agent.imagery import Image, read_image
 from geoseg_agent.instances import instances_of
 from geoseg_agent.segmentation import Segmentation
