@@ -12,16 +12,17 @@ from geoseg_tools.geometry import Box, whole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geoseg_agent.trace.model import ErrorRecord, Rle, Step, TargetResult, Trace
+    from geoseg_agent.trace.model import ErrorRecord, HintPoint, Rle, TargetResult, Trace
     from geoseg_agent.trace.pictures import Colour
     from geoseg_tools.arrays import Heat
 
+    Hinted = Sequence[HintPoint]
+
 State = Literal["valid", "invalid", "missing"]
+Kind = Literal["key", "plus", "minus"]
 
 MOST_INSTANCES = 6
 """Rows of the table of objects."""
-
-_MOST_RANKS = 20  # more numbers than this would hide the grid they stand on
 
 
 class Place(NamedTuple):
@@ -33,15 +34,24 @@ class Place(NamedTuple):
     roi: Box | None
 
 
-class Mark(NamedTuple):
-    """A point on the crop, in its frame, with the cell of the grid that it stands for."""
+class Rectangle(NamedTuple):
+    """Left, top, width and height."""
 
-    kind: Literal["key", "plus", "minus"]
     x: float
     y: float
-    rank: str
+    width: float
+    height: float
+
+
+class Mark(NamedTuple):
+    """A point on the crop, in its frame: a keypoint of rank 1, 2, ... with its cell of the grid, or the caller's."""
+
+    kind: Kind
+    x: float
+    y: float
+    rank: int
     title: str
-    cell: tuple[float, float, float, float] | None
+    cell: Rectangle | None
 
 
 class HeatPanel(NamedTuple):
@@ -108,6 +118,15 @@ class Card(NamedTuple):
     errors: list[tuple[str, ErrorRecord]]
 
 
+class _Key(NamedTuple):
+    """A keypoint, RoI frame; cell is [row, column] on the grid."""
+
+    x: int
+    y: int
+    cell: list[int] | None
+    more: str
+
+
 def places(trace: Trace) -> list[Place]:
     """Every target of the query, also of one that failed on the way.
 
@@ -167,7 +186,7 @@ def card_of(trace: Trace, place: Place, roi: Box, crop: str | None, side: int, c
         result=result,
         gamma=gamma,
         heat=None if heat is None else _heat_panel(heat),
-        marks=_marks(result, asked, roi, None if heat is None else heat.shape, trace),
+        marks=_marks(result, asked, roi, None if heat is None else heat.shape, trace.hints.points),
         by_points=by_points,
         by_text=by_text,
         fused=_fused(result, roi, side, colour),
@@ -192,11 +211,10 @@ def _route(
     best: bool = False,
 ) -> Route:
     """What a route gave in one or several calls; `area` is the recorded one, in pixels of the RoI."""
-    failed: Step | None = next((step for step in steps if step.error is not None), None)
+    error = next((step.error for step in steps if step.error is not None), None)
     outputs = [step.output for step in steps if step.output is not None]
-    if failed is not None or not outputs:
-        crashed = failed is not None and failed.error is not None
-        words = f"Ended by an error: {failed.error.message}" if crashed else "It did not run."
+    if error is not None or not outputs:
+        words = "It did not run." if error is None else f"Ended by an error: {error.message}"
         return Route(None, None if area is None else 0, 0.0, "missing", words)
     runs = _union(outputs, best=best)
     share = runs.area / (runs.size[0] * runs.size[1]) if area is None else area / roi.area
@@ -207,8 +225,12 @@ def _route(
     if gamma is None:
         return Route(mask, pixels, share, "valid", "The method does not say from which share a mask counts.")
     if share >= gamma:
-        return Route(mask, pixels, share, "valid", f"Valid: covers at least {gamma:.3g} of the region (Eq. 6).")
-    return Route(mask, pixels, share, "invalid", f"Invalid: covers less than {gamma:.3g} of the region (Eq. 6).")
+        return Route(
+            mask, pixels, share, "valid", f"Valid: it covers at least {100 * gamma:.3g} % of the region (Eq. 6)."
+        )
+    return Route(
+        mask, pixels, share, "invalid", f"Invalid: it covers less than {100 * gamma:.3g} % of the region (Eq. 6)."
+    )
 
 
 def _union(outputs: Sequence[MasksRecord], *, best: bool) -> Runs:
@@ -227,29 +249,34 @@ def _fused(result: TargetResult | None, roi: Box, side: int, colour: Colour) -> 
     runs = united([result.mask], roi.size)
     mask = mask_png(runs, side, colour, spotlight=True)
     state: State = "valid" if runs.area else "invalid"
-    return Route(mask, runs.area, runs.area / roi.area, state, "")
+    count = len(result.instances)
+    words = f"The answer for this target, {count} object{'' if count == 1 else 's'}."
+    return Route(mask, runs.area, runs.area / roi.area, state, words)
 
 
 def _rule(result: TargetResult | None, a: Route, b: Route, gamma: float | None) -> str:
     """Eq. 7 in words."""
     if result is None:
         return "The query ended before the two routes could be fused."
-    why = f"the share γ = {gamma:.3g} of the region" if gamma else "a single pixel"
     text = {
         "both": "Both routes are valid, so the answer is what they have in common: M = A ∩ B.",
-        "points": f"Route A is valid, route B {_failing(b)} does not cover {why}, so the answer is route A's: M = A.",
-        "text": f"Route B is valid, route A {_failing(a)} does not cover {why}, so the answer is route B's: M = B.",
-        "none": f"Neither route covers {why}, so the answer is empty: M = ∅.",
+        "points": f"Route A is valid and route B {_failing(b, gamma)}, so the answer is route A's: M = A.",
+        "text": f"Route B is valid and route A {_failing(a, gamma)}, so the answer is route B's: M = B.",
+        "none": f"Route A {_failing(a, gamma)} and route B {_failing(b, gamma)}, so the answer is empty: M = ∅.",
     }[result.rule]
     if result.within is not None:
         text += " The answer is then limited to the outline that the grounder gave."
-    if result.rule == "both" and not result.areas.mask:
+    elif result.rule == "both" and not result.areas.mask:
         text += " They have no pixel in common, so the mask is empty."
     return text
 
 
-def _failing(route: Route) -> str:
-    return "has no keypoint and" if route.state == "missing" else f"({100 * route.share:.2f} %)"
+def _failing(route: Route, gamma: float | None) -> str:
+    if route.state == "missing":
+        return "had no keypoint to start from"
+    if not route.area or gamma is None:
+        return "found nothing"
+    return f"covers {100 * route.share:.2g} % of the region, less than gamma = {100 * gamma:.3g} %"
 
 
 def _objects(result: TargetResult) -> list[Row]:
@@ -258,45 +285,32 @@ def _objects(result: TargetResult) -> list[Row]:
 
 
 def _marks(
-    result: TargetResult | None,
-    asked: Sequence[PointsStep],
-    roi: Box,
-    grid: tuple[int, ...] | None,
-    trace: Trace,
+    result: TargetResult | None, asked: Sequence[PointsStep], roi: Box, grid: tuple[int, ...] | None, hints: Hinted
 ) -> list[Mark]:
     """Keypoints by rank, then the caller's points in the region."""
-    hints = {(p.x - roi.x1, p.y - roi.y1): p.positive for p in trace.hints.points}
-    found = [
-        Mark("plus" if good else "minus", x + 0.5, y + 0.5, "", "from the caller", None)
-        for (x, y), good in hints.items()
-        if 0 <= x < roi.width and 0 <= y < roi.height
-    ]
+    inside = {(p.x - roi.x1, p.y - roi.y1): p.positive for p in hints}
     if result is not None:
         keys = result.keypoints
-        named = [
-            (x, y, f"φ {score:.3f}, raw {raw:.4f}")
-            for (x, y), score, raw in zip(keys.points, keys.scores, keys.raw, strict=True)
-        ]
+        columns = zip(keys.points, keys.cells, keys.scores, keys.raw, strict=True)
+        found = [_Key(x, y, cell, f": similarity {score:.3f}, raw {raw:.4g}") for (x, y), cell, score, raw in columns]
     else:
-        given = [tuple(point) for step in asked for point in step.input.points]
-        named = [(x, y, "") for x, y in dict.fromkeys(given) if (x, y) not in hints]
-    ranked = [
-        Mark(
-            "key",
-            x + 0.5,
-            y + 0.5,
-            str(rank) if rank <= _MOST_RANKS else "",
-            f"keypoint {rank}: x {x}, y {y} {more}",
-            _cell(x, y, roi, grid),
-        )
-        for rank, (x, y, more) in enumerate(named, start=1)
+        given = dict.fromkeys((x, y) for step in asked for x, y in step.input.points)
+        found = [_Key(x, y, None, "") for x, y in given if (x, y) not in inside]
+    marks = [
+        Mark("key", key.x + 0.5, key.y + 0.5, rank, f"keypoint {rank}{key.more}", _cell(key, roi, grid))
+        for rank, key in enumerate(found, start=1)
     ]
-    return [*ranked, *found]
+    for (x, y), positive in inside.items():
+        if 0 <= x < roi.width and 0 <= y < roi.height:
+            kind: Kind = "plus" if positive else "minus"
+            marks.append(Mark(kind, x + 0.5, y + 0.5, 0, "a point of the caller", None))
+    return marks
 
 
-def _cell(x: int, y: int, roi: Box, grid: tuple[int, ...] | None) -> tuple[float, float, float, float] | None:
-    """x, y, width and height of the grid cell that a point stands in, RoI frame."""
+def _cell(key: _Key, roi: Box, grid: tuple[int, ...] | None) -> Rectangle | None:
+    """The cell that a keypoint stands for, or where that is not recorded the one it stands in, RoI frame."""
     if grid is None:
         return None
+    row, column = key.cell or (key.y * grid[0] // roi.height, key.x * grid[1] // roi.width)
     wide, high = roi.width / grid[1], roi.height / grid[0]
-    return x * grid[1] // roi.width * wide, y * grid[0] // roi.height * high, wide, high
+    return Rectangle(column * wide, row * high, wide, high)

@@ -112,7 +112,7 @@ def shares(runs: Runs, size: Size) -> NDArray[np.float32]:
         at = np.interp(source[:, None] * height + tops, knees, before)
         counts[first:stop] = np.add.reduceat(np.diff(at, axis=1), lefts[first:stop] - lefts[first], axis=0)
     cells = np.diff(lefts)[:, None] * np.diff(tops)
-    return (counts / cells).T.astype(np.float32)
+    return np.asarray((counts / cells).T, dtype=np.float32)
 
 
 def mask_png(runs: Runs, side: int, colour: Colour, *, spotlight: bool) -> str:

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 
 from geoseg_agent.errors import ImageError, InputError, TraceCorrupt
@@ -18,18 +19,18 @@ from geoseg_agent.overlay import _COLOURS as COLOURS
 from geoseg_agent.trace import timeline
 from geoseg_agent.trace.cards import Card, Place, card_of, places
 from geoseg_agent.trace.files import DiskFiles, write_atomically
+from geoseg_agent.trace.jsontext import pretty
 from geoseg_agent.trace.pictures import fit, heat_png, mask_png, photo, united
 from geoseg_agent.trace.seal import changes
 from geoseg_tools.errors import ToolError
 from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-    from typing import Any
 
     from geoseg_agent.imagery import Image
     from geoseg_agent.trace.model import Trace
+    from geoseg_tools.arrays import Size
 
 MOST_CARDS = 24
 """Targets with a card of their own."""
@@ -62,6 +63,17 @@ class Drawn(NamedTuple):
     points: list[tuple[float, float]]
 
 
+class Tag(NamedTuple):
+    """A number in the picture, absolute pixels."""
+
+    number: int
+    title: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
 class Picture(NamedTuple):
     """The image with all targets.
 
@@ -69,6 +81,7 @@ class Picture(NamedTuple):
         photo: data address, or None for a blank canvas.
         why_blank: why there is no image.
         unit: image pixels that look like one pixel of the page.
+        tags: the targets' numbers, clear of each other where there is room.
         hints: the caller's points: x, y, positive.
     """
 
@@ -78,6 +91,7 @@ class Picture(NamedTuple):
     height: int
     unit: float
     drawn: list[Drawn]
+    tags: list[Tag]
     hints: list[tuple[float, float, bool]]
 
 
@@ -148,7 +162,27 @@ def _picture(trace: Trace, shown: list[Place], image: Image | None) -> Picture:
     scale = min(1.0, PICTURE_SIDE / max(height, width))
     drawn = [_drawn(trace, place, scale) for place in shown]
     hints = [(point.x + 0.5, point.y + 0.5, point.positive) for point in trace.hints.points]
-    return Picture(address, why, width, height, max(width / 1100, height / 780), drawn, hints)
+    unit = max(width / 1100, height / 780)
+    return Picture(address, why, width, height, unit, drawn, _tags(shown, (height, width), unit), hints)
+
+
+def _tags(shown: list[Place], size: Size, unit: float) -> list[Tag]:
+    """A number at the top left of each region; one that would cover another moves on along the top."""
+    tags: list[Tag] = []
+    high = 20 * unit
+    for place in shown:
+        corner, wide = place.roi or place.box, (9 + 9 * len(str(place.number))) * unit
+        y = max(0.0, min(corner.y1, size[0] - high))
+        last = max(0.0, min(corner.x2, size[1]) - wide)
+        first = min(float(corner.x1), last)
+        spots = [Tag(place.number, place.phrase, min(first + n * wide / 2, last), y, wide, high) for n in range(40)]
+        tags.append(next((spot for spot in spots if not any(_overlap(spot, tag) for tag in tags)), spots[0]))
+    return tags
+
+
+def _overlap(one: Tag, other: Tag) -> bool:
+    across = one.x < other.x + other.width and other.x < one.x + one.width
+    return across and one.y < other.y + other.height and other.y < one.y + one.height
 
 
 def _drawn(trace: Trace, place: Place, scale: float) -> Drawn:
@@ -173,3 +207,59 @@ def _cards(trace: Trace, shown: list[Place], image: Image | None) -> list[Card]:
             crop = photo(image, place.roi, side, _CROPS_BYTES // len(shown))
         cards.append(card_of(trace, place, place.roi, crop, max(fit(place.roi.size, side)), colour_of(place.number)))
     return cards
+
+
+def colour_of(number: int) -> tuple[int, int, int]:
+    """The colour of target `number` from 1, as in overlays."""
+    return COLOURS[(number - 1) % len(COLOURS)]
+
+
+def _changed(trace: Trace) -> list[str]:
+    """What is not as it was sealed, one line each."""
+    tree = trace.model_dump(mode="json", by_alias=True)
+    return [f"{change.path} {change.kind}" for change in changes(tree, trace.seal)]
+
+
+def _facts(trace: Trace) -> dict[str, str]:
+    """What stands under the title, by its heading."""
+    image, hints = trace.image, trace.hints
+    given = [] if hints.box is None else [f"box {tuple(hints.box)}"]
+    given += [f"point {'' if p.positive else 'not '}at {p.x}, {p.y}" for p in hints.points]
+    given += [] if hints.phrase is None else [f"phrase “{hints.phrase}”"]
+    place = "" if image.crs is None else f", {image.crs if len(image.crs) < 40 else 'georeferenced'}"
+    return {
+        "Image": f"{image.name}, {image.width:,} × {image.height:,} px{place}",  # noqa: RUF001 - the sign
+        "Digest": f"{image.sha256[:16]}…",
+        "Engine": trace.engine,
+        "Profile": str(trace.settings.get("profile", "not recorded")),
+        "Asked": trace.started.replace("T", " ").replace("Z", " UTC"),
+        "Took": seconds(trace.seconds),
+        "Hints": "; ".join(given) or "none",
+        "Method": ", ".join(f"{name} {value}" for name, value in trace.method.items()),
+    }
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.0f} ms" if value >= 0.01 else f"{1000 * value:.1f} ms"
+
+
+@cache
+def _ramp() -> str:
+    """The colours of the similarity grid, lowest to highest."""
+    return heat_png(np.linspace(0, 1, 64, dtype=np.float32)[None])
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {
+        "seconds": seconds,
+        "percent": lambda share: f"{100 * share:.3g} %",
+        "rgb": lambda number: "#{:02x}{:02x}{:02x}".format(*colour_of(number)),
+        "digest": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii"),
+        "json": lambda value: pretty(value).decode("utf-8").strip(),
+    }
+    return environment.from_string(files("geoseg_agent.trace").joinpath("report.html.j2").read_text(encoding="utf-8"))

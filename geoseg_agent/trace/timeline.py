@@ -96,11 +96,13 @@ def _gist(step: Step) -> str:
     if step.error is not None:
         return step.error.code
     if isinstance(output, MasksRecord):
-        scores = f", best score {max(output.scores):.2f}" if output.scores else ""
+        scores = (
+            f", {'score' if len(output.scores) == 1 else 'best'} {max(output.scores):.2f}" if output.scores else ""
+        )
         asked = f"{_count(len(step.input.points), 'point')} → " if isinstance(step, PointsStep) else ""
         return f"{asked}{_count(len(output.masks), 'mask')}{scores}"
     if isinstance(output, HeatRecord):
-        return f"{output.shape[1]} × {output.shape[0]} cells"
+        return f"{output.shape[1]} × {output.shape[0]} cells"  # noqa: RUF001 - the sign
     if isinstance(step, GroundStep) and step.output is not None:
         return f"{step.output.status.replace('_', ' ')}, {_count(len(step.output.targets), 'target')}"
     return "ready"
