@@ -27,6 +27,7 @@ GATE = 0.4
 _RISE = 0.45
 _DEPTH = 0.9
 _EVIDENCE = 0.5
+_BELIEF = 4.0
 _LOWEST, _HIGHEST = 0.2, 0.6
 _SLACK = 0.1
 _MANY = 7
@@ -49,10 +50,11 @@ class Foreground(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """Superpixels known to belong to the target, and known not to."""
+    """Superpixels known to belong to the target and known not to, and what follows for the rest, -1..1 or None."""
 
     inside: NDArray[np.int64]
     outside: NDArray[np.int64]
+    belief: NDArray[np.float64] | None = None
 
 
 NO_MARKS = Marks(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -75,7 +77,7 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
     design = layer.design
     weight = np.where(valid, layer.area / max(layer.area.mean(), 1e-9), 0.0)
 
-    support = np.zeros(layer.count)
+    support = np.zeros(layer.count) if marks.belief is None else _BELIEF * marks.belief
     target = np.where(inside, 2 * sig(1 + prior) - 1, -1.0)
     first = _round(design, target, weight, prior, support, marks)
     agreement = None
@@ -83,7 +85,7 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
         held = layer.mean(evidence)
         agreement = _agreement(first > 0.5, held > 0.5, np.where(inside, layer.area, 0))
         if agreement >= GATE:
-            support = _EVIDENCE * logit(held, 0.05).astype(np.float64)
+            support = support + _EVIDENCE * logit(held, 0.05).astype(np.float64)
             first = _round(design, target, weight, prior, support, marks)
     second = _round(design, np.where(inside, 2 * first - 1, -1.0), weight, prior, support, marks)
     second = np.where(inside, second, 0.02)
@@ -92,6 +94,7 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
         second[settled], own[settled] = value, 30.0
     pixel = layer.pixels(np.clip(layer.smooth(second, own), 0, 1))
     pixel = np.where((depth >= 0) & layer.valid, 0.85 * pixel + 0.075, 0).astype(np.float32)
+    pixel[np.isin(layer.labels, marks.outside)] = 0
     threshold, expected = best_cut(pixel[(depth >= 0) & layer.valid])
     return Foreground(pixel, threshold, expected, agreement)
 

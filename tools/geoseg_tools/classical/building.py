@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _RING = 3
 _LEAST = 20
+_FLAT = 0.05
 
 
 def building(f: Features, water: Map, veg: Map, road: Map) -> Map:
@@ -43,8 +44,9 @@ def building(f: Features, water: Map, veg: Map, road: Map) -> Map:
 def _levels(f: Features, free: Mask) -> Iterator[tuple[Mask, bool]]:
     lightness, a, b = f.lightness, f.green_red, f.blue_yellow
     light = lightness[free]
-    for level in ops.percentile(light, *np.linspace(30, 96, 8)):
-        yield (lightness > level) & free, False
+    # Percentiles of a flat image fall on its few tones, so one level between them is added, and a little on top.
+    for level in (*ops.percentile(light, *np.linspace(30, 96, 8)), ops.otsu(light, 50.0)):
+        yield (lightness > level + _FLAT) & free, False
     if not f.grey:
         for channel in (a, b):
             for level in ops.percentile(channel[free], *np.linspace(30, 96, 3)):

@@ -144,7 +144,7 @@ def _vectors(
     parts = [np.ascontiguousarray(lab[..., c]) for c in range(3)]
     spread = [np.log1p(np.sqrt(np.maximum(mean(p * p) - mean(p) ** 2, 0))) for p in parts]
     table = np.column_stack([columns, *spread])
-    weights = np.r_[texture.WEIGHTS, 0.5, 0.3, 0.3]
+    weights = np.r_[texture.WEIGHTS, 0.12, 0.08, 0.08]
     floors = np.r_[texture.FLOORS, 0.1, 0.1, 0.1]
     return standardised(table, weights, floors)
 

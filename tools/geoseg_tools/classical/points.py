@@ -26,18 +26,17 @@ _AXES = np.array([0.8, 1.3, 1.3], np.float32)
 _PRIOR = -0.4
 _NOISE = 0.05
 _REACH = 6.0
-_ALIKE = 2.0
+_ALIKE = 1.0
 _FLOOR = 0.15
 _FIXED = 50.0
 
 
-def grow(layer: Layer, cells: NDArray[np.int64], against: NDArray[np.int64]) -> Mask:
+def grow(layer: Layer, cells: NDArray[np.int64]) -> Mask:
     """Everything connected to the points and of their colour.
 
     Args:
         layer: the window.
-        cells: (n, 2) x, y at layer resolution, what to include.
-        against: (m, 2) the same, what to leave out: a pixel goes to the more similar side.
+        cells: (n, 2) x, y at layer resolution.
 
     Returns:
         (h, w) bool at layer resolution.
@@ -45,17 +44,11 @@ def grow(layer: Layer, cells: NDArray[np.int64], against: NDArray[np.int64]) -> 
     away = _distance(layer, cells)
     limit = float(np.clip(ops.otsu(np.minimum(away, 60)[layer.valid], 12.0), 7.0, 18.0))
     alike = (away < limit) & layer.valid
-    if len(against):
-        alike &= away < _distance(layer, against)
-        alike[against[:, 1], against[:, 0]] = False
     alike[cells[:, 1], cells[:, 0]] = True
     found = ops.components(alike)
     keep = np.zeros(len(found.area), np.bool_)
     keep[found.labels[cells[:, 1], cells[:, 0]]] = True
-    mask = np.asarray(binary_fill_holes(found.only(keep)), np.bool_)
-    if len(against):
-        mask[against[:, 1], against[:, 0]] = False
-    return mask & layer.valid
+    return np.asarray(binary_fill_holes(found.only(keep)), np.bool_) & layer.valid
 
 
 def _distance(layer: Layer, cells: NDArray[np.int64]) -> Map:
@@ -71,13 +64,16 @@ def _distance(layer: Layer, cells: NDArray[np.int64]) -> Map:
     return out
 
 
-def regress(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64]) -> Map:
-    """Belief that a pixel belongs to the clicked target, -1..1 at layer resolution; the target is above 0.
+def regress(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Belief that a superpixel belongs to the clicked target, -1..1; the target is above 0.
 
     Args:
         layer: the window.
         inside: superpixels clicked as target.
-        outside: superpixels clicked as not.
+        outside: superpixels clicked as not; they win over `inside`.
+
+    Returns:
+        (n,) float64, n superpixels.
     """
     inside = np.setdiff1d(inside, outside)
     at = np.r_[inside, outside]
@@ -96,6 +92,4 @@ def regress(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64])
     belief = np.clip(_PRIOR + kernel.T @ solution, -1, 1)
     own = np.full(layer.count, 0.25)
     belief[at], own[at] = sign, _FIXED
-    smooth = np.clip(layer.smooth(belief, own), -1, 1)
-    out: Map = 2 * layer.pixels((smooth + 1) / 2) - 1
-    return out
+    return np.clip(layer.smooth(belief, own), -1, 1)

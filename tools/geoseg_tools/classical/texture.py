@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from geoseg_tools.classical.ops import Map
 
-WEIGHTS = np.array([1, 1.2, 1.2, 0.6, 0.6, 0.6, 0.7, 0.7, 0.5, 0.5, 0.5, 0.5, 0.35, 0.35], np.float32)
-"""Weight of every channel of `channels`."""
+WEIGHTS = np.array([1, 1.2, 1.2, 0.15, 0.15, 0.15, 0.18, 0.18, 0.12, 0.12, 0.12, 0.12], np.float32)
+"""Weight of every channel of `channels`. Wide windows count little: around a small target they see the target."""
 
-FLOORS = np.array([5, 2, 2, 5, 2, 2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05], np.float32)
+FLOORS = np.array([5, 2, 2, 5, 2, 2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], np.float32)
 """Spread below which a channel counts as constant, so that noise is not blown up."""
 
 _SCALES = (0.7, 1.4, 2.8, 5.6)
@@ -40,16 +40,4 @@ def channels(lab: NDArray[np.float32], smooth: NDArray[np.float32]) -> list[Map]
     out += [np.log1p(ops.local_std(light, sigma)) for sigma in (2, 6)]
     levels = [light, *(ops.blur(light, sigma) for sigma in _SCALES)]
     out += [np.log1p(ops.blur(np.abs(fine - coarse), 2)) for fine, coarse in pairwise(levels)]
-    out += _coherence(levels[2])
-    return out
-
-
-def _coherence(light: Map) -> list[Map]:
-    """How much one direction dominates the gradients around a pixel, at two sizes."""
-    dx = cv2.Sobel(light, cv2.CV_32F, 1, 0)
-    dy = cv2.Sobel(light, cv2.CV_32F, 0, 1)
-    out = []
-    for sigma in (3, 8):
-        xx, yy, xy = (ops.blur(product, sigma) for product in (dx * dx, dy * dy, dx * dy))
-        out.append(np.asarray(np.sqrt((xx - yy) ** 2 + 4 * xy * xy) / (xx + yy + 1.0), np.float32))
     return out

@@ -98,15 +98,19 @@ class ClassicalTools:
         layer, crop = encoded.layer, encoded.crop
         cells = _cells(encoded, points)
         marked = layer.labels[cells[:, 1], cells[:, 0]].astype(np.int64)
-        inside, outside = np.unique(marked[positive]), np.unique(marked[~positive])
+        outside = np.unique(marked[~positive])
+        inside = np.setdiff1d(marked[positive], outside)
         if encoded.boxed:
-            found = foreground(layer, crop.box, marks=Marks(np.setdiff1d(inside, outside), outside))
-            return _cut(encoded, found)
+            # Without a negative point the box knows better than a kernel how far its target reaches.
+            belief = regress(layer, inside, outside) if len(outside) else None
+            return _cut(encoded, foreground(layer, crop.box, marks=Marks(inside, outside, belief)))
         if len(points) == 1:
-            mask = grow(layer, cells[positive], cells[~positive]).astype(np.float32)
+            mask = grow(layer, cells[positive]).astype(np.float32)
             return _masks(encoded, mask, 0.5, 0.5)
         belief = regress(layer, inside, outside)
-        return _masks(encoded, belief, 0.0, float(np.abs(belief).mean()))
+        pixel = layer.pixels((belief + 1) / 2)
+        pixel[np.isin(layer.labels, outside)] = 0
+        return _masks(encoded, pixel, 0.5, float(np.abs(belief).mean()))
 
     def from_text(self, encoded: Encoded, phrase: str) -> Masks:
         """What the phrase names inside the box; the box's foreground where the phrase is not known."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from geoseg_tools.classical.features import Features
     from geoseg_tools.classical.ops import Components, Map
 
+_YELLOW = 18.0
 _COLOUR_FLOOR = (2.5, 1.5, 1.5)
 
 
@@ -45,7 +46,8 @@ def _candidate(f: Features) -> tuple[Map, Map]:
     if f.grey:
         return dark, dark
     blue = sig((-b - 6) / 2) * sig((4 - a) / 2) * sig((70 - lightness) / 6)
-    green = sig((-a - 8) / 2) * sig((50 - lightness) / 4) * sig((3 - f.std) / 0.5)
+    # Green water has little yellow in it; a smooth meadow has a lot.
+    green = sig((-a - 8) / 2) * sig((50 - lightness) / 4) * sig((3 - f.std) / 0.5) * sig((_YELLOW - b) / 2)
     return dark, np.maximum(np.maximum(dark, blue), green)
 
 
