@@ -149,7 +149,7 @@ def _tree(lines: list[bytes], path: Path) -> dict[str, Any] | None:
 def _strays(folder: Path, files: Files) -> Iterator[Recovered]:
     for path in sorted(folder.glob("*.json.tmp")):
         name = path.name.removesuffix(".json.tmp")
-        # Where there is a journal, its writer may be at work on this very file.
-        if is_id(name) and not (folder / f"{name}.journal").exists():
+        # Where there is a journal, its writer may be at work on this very file, or be done with it by now.
+        if is_id(name) and not (folder / f"{name}.journal").exists() and path.exists():
             files.unlink(path)
             yield Recovered(path, "stray")

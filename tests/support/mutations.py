@@ -25,12 +25,10 @@ CHOICES = {
 
 def mutations(tree):
     """(path, changed copy) for every field but the seal, several per field, each of a plausible type and form."""
-    for way in _fields({key: value for key, value in tree.items() if key != "seal"}, ()):
+    for way in fields({key: value for key, value in tree.items() if key != "seal"}):
         old = _at(tree, way)
         for new in _others(way, old, _at(tree, way[:-1])):
-            changed = copy.deepcopy(tree)
-            _at(changed, way[:-1])[way[-1]] = new
-            yield path_of(way), changed
+            yield path_of(way), with_field(tree, way, new)
         parent = _at(tree, way[:-1])
         if isinstance(parent, list):
             at = way[-1]
@@ -50,16 +48,23 @@ def _at(tree, way):
     return tree
 
 
-def _fields(value, way):
-    """Objects and lists of objects are entered, and their elements are fields too; all else is one field."""
+def with_field(tree, way, value):
+    """A copy with another value in one place."""
+    changed = copy.deepcopy(tree)
+    _at(changed, way[:-1])[way[-1]] = value
+    return changed
+
+
+def fields(value, way=()):
+    """Where the fields are: objects and lists of objects are entered, their elements are fields too; all else is one."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
-            yield from _fields(part, (*way, key))
+            yield from fields(part, (*way, key))
     elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
         for index, part in enumerate(value):
             if isinstance(part, dict):
                 yield (*way, index)
-            yield from _fields(part, (*way, index))
+            yield from fields(part, (*way, index))
     else:
         yield way
 
@@ -80,17 +85,17 @@ def _others(way, old, parent):
     elif isinstance(old, bool):
         yield not old
     elif isinstance(old, int):
-        yield from (old + 1, old - 1)
+        yield old + 1
     elif isinstance(old, float):
-        yield from (old + 1e-6, old / 2 + 0.001, None)
+        yield from (old + 1e-6, None)
     elif isinstance(old, str):
         yield from (choice for choice in CHOICES.get(name, ()) if choice != old)
-        yield from (old + "x", old[:-1], old[:-1] + ("0" if old[-1:] != "0" else "1"))
+        yield from (old + "x", old[:-1] + ("0" if old[-1:] != "0" else "1"))
     elif old is None:
         yield from ("x", 1, 0.5, [1], [0, 0, 5, 5], {"name": "p", "version": "1", "sha256": "0" * 64})
     elif isinstance(old, list) and old and not isinstance(old[0], dict):
         yield from (old[:-1], [*old, old[-1]], old[::-1] if old[::-1] != old else old[1:])
-        for position, part in enumerate(old[:2]):
+        for position, part in enumerate(old[:1]):
             for new in _others((name, position), part, old):
                 yield [*old[:position], new, *old[position + 1 :]]
     elif old in ([], {}):
