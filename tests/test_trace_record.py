@@ -14,13 +14,13 @@ from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.settings import Settings
 from geoseg_agent.trace.ids import is_id
 from geoseg_agent.trace.record import (
-    UNSAVED,
     Header,
     RecordingGrounder,
     RecordingToolbox,
     current_recorder,
     recording,
 )
+from geoseg_agent.trace.recorder import UNSAVED
 from geoseg_agent.trace.recover import recover
 from geoseg_agent.trace.store import Store, load
 from geoseg_agent.types import Hints, Query

@@ -17,7 +17,8 @@ from geoseg_agent.trace.files import DiskFiles, write_atomically
 from geoseg_agent.trace.ids import new_id
 from geoseg_agent.trace.jsontext import parse, pretty
 from geoseg_agent.trace.listing import prune, summaries
-from geoseg_agent.trace.record import UNSAVED, Header, RecordingGrounder, RecordingToolbox, recording
+from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingToolbox, recording
+from geoseg_agent.trace.recorder import UNSAVED
 from geoseg_agent.trace.recover import recover
 from geoseg_agent.trace.seal import reseal
 from geoseg_agent.trace.store import Store, load

@@ -56,7 +56,7 @@ def with_field(tree, way, value):
 
 
 def fields(value, way=()):
-    """Where the fields are: objects and lists of objects are entered, their elements are fields too; all else is one."""
+    """Where the fields are: objects and lists of objects are entered, their elements are fields too."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
             yield from fields(part, (*way, key))
