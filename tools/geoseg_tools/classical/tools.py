@@ -119,7 +119,7 @@ class ClassicalTools:
         if not reading.concepts:
             note = (
                 f"The offline tools do not know {phrase!r}: the mask is whatever stands out in the box. "
-                "GEOSEG_TOOLS=models switches to tools that read any phrase."
+                "GEOSEG_TOOLS=module:factory puts tools in their place that read any phrase."
             )
             return _cut(encoded, foreground(layer, crop.box), UNKNOWN_SCORE, (note,))
         scene, shape = crop.scene, layer.valid.shape
