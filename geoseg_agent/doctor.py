@@ -48,7 +48,8 @@ def examine() -> list[Finding]:
 
 def show(findings: list[Finding]) -> None:
     """Print the report as a table on standard output."""
-    from rich.table import Table  # noqa: PLC0415 - not for --help
+    from rich.markup import escape  # noqa: PLC0415 - not for --help
+    from rich.table import Table  # noqa: PLC0415
 
     from geoseg_agent.console import out  # noqa: PLC0415 - as above
 
@@ -56,7 +57,7 @@ def show(findings: list[Finding]) -> None:
     table = Table("part", "state", "detail", "to get it", box=None, pad_edge=False)
     for finding in findings:
         state = f"[{colour[finding.state]}]{finding.state}[/]"
-        table.add_row(finding.part, state, finding.detail, finding.remedy)
+        table.add_row(escape(finding.part), state, escape(finding.detail), escape(finding.remedy))
     out.print(table)
     out.print(f"\ngrounders: {', '.join(GROUNDERS)}, entry point, module:factory")
     out.print(f"toolsets:  {', '.join(TOOLBOXES)}, entry point, module:factory")
@@ -93,6 +94,6 @@ def _traces(settings: Settings) -> Finding:
 def _extra() -> Iterator[Finding]:
     missing = [name for name in _MODELS if find_spec(name) is None]
     if missing:
-        yield Finding("[models] extra", "missing", f"no {', '.join(missing)}", "pip install 'geoseg-agent[[models]]'")
+        yield Finding("[models] extra", "missing", f"no {', '.join(missing)}", "pip install 'geoseg-agent[models]'")
     else:
         yield Finding("[models] extra", "ready", "installed")

@@ -168,3 +168,4 @@ def test_the_doctor_names_what_is_ready_and_what_is_missing():
     assert "numpy" in done.stdout
     assert "nowhere.json" in done.stdout
     assert "broken" in done.stdout
+    assert "[models] extra" in done.stdout
