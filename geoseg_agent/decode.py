@@ -123,7 +123,7 @@ def check_size(size: Size, max_pixels: int, name: str) -> None:
     if height * width > max_pixels:
         raise ImageError(
             f"{name} has {width} x {height} = {width * height:,} pixels, at most {max_pixels:,} are allowed",
-            hint="cut or downscale it, or raise the limit on pixels",
+            hint="cut or downscale it, or raise GEOSEG_MAX_PIXELS",
         )
 
 
