@@ -11,7 +11,9 @@
     ├── InvalidReply             the model's reply broke the contract         exit 4
     ├── EndpointError            the endpoint did not deliver                 exit 4
     │   ├── EndpointRefused
-    │   └── EndpointTimeout
+    │   │   └── DialectRefused
+    │   ├── EndpointTimeout
+    │   └── EndpointUnavailable
     ├── ToolFailed               a local tool crashed                         exit 5
     │   └── OutOfMemory
     ├── Overloaded               refused at the door                          exit 6
@@ -117,10 +119,28 @@ class EndpointRefused(EndpointError):
     """The endpoint refused the request; asking again unchanged is pointless."""
 
 
+class DialectRefused(EndpointRefused):
+    """The endpoint cannot answer in the form that was asked for; another form may do."""
+
+
 class EndpointTimeout(EndpointError):
     """The endpoint did not answer in time."""
 
     retryable = True
+
+
+class EndpointUnavailable(EndpointError):
+    """The endpoint cannot answer now: no connection, a broken one, too many requests, a fault on its side.
+
+    Attributes:
+        retry_after: seconds that the endpoint asks to wait, or None.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class ToolFailed(GeoSegError):

@@ -10,11 +10,13 @@ import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from geoseg_agent.errors import ConfigError
+from geoseg_agent.grounding.chat import FRAMES, Dialect
 from geoseg_agent.method import Method, Profile, TextMode, resolve
 from geoseg_tools.keypoints import Normalise
 
@@ -34,7 +36,8 @@ class Settings(BaseSettings):
     )
 
     grounder: str = Field(
-        default="auto", description="auto | classical | scripted:FILE | replay:FILE | entry point | module:factory"
+        default="auto",
+        description="auto | classical | openai | scripted:FILE | replay:FILE | entry point | module:factory",
     )
     tools: str = Field(default="classical", description="classical | entry point | module:factory")
     profile: Profile = Field(default="default", description="named set of the method's constants")
@@ -51,6 +54,30 @@ class Settings(BaseSettings):
         default=None, ge=0, le=4096, description="shortest side of a region of interest, pixels"
     )
     text_mode: TextMode | None = Field(default=None, description="union | best instance of the phrase")
+
+    base_url: str | None = Field(default=None, description="the MLLM's OpenAI-compatible endpoint, up to /v1")
+    model: str | None = Field(default=None, description="the model's name there; may be left out where there is one")
+    api_key: SecretStr | None = Field(default=None, description="the endpoint's key, where it wants one")
+    frame: str | None = Field(
+        default=None, description="frame of the model's boxes: norm1000 | unit | pixels, with -yxyx where y is first"
+    )
+    dialect: Dialect | None = Field(default=None, description="tool | json_schema | json_object | plain")
+    max_targets: int | None = Field(default=None, ge=1, le=64, description="most targets of one query")
+    samples: int = Field(default=1, ge=1, le=32, description="times a model is asked; agreement becomes confidence")
+    verify_rounds: int = Field(
+        default=0, ge=0, le=3, description="times the model may look at its answer and correct"
+    )
+    attempts: int = Field(default=4, ge=1, le=20, description="most requests for one reply, re-asking included")
+    call_timeout: float = Field(default=60.0, gt=0, description="seconds one request may take")
+    endpoint_calls: int = Field(default=16, ge=1, description="requests at once on the endpoint")
+    max_tokens_total: int | None = Field(default=None, ge=1, description="most tokens one query may cost")
+    early_stop: Literal["auto", "on", "off"] = Field(
+        default="auto", description="stop reading where the answer ends; auto: on for self-hosted servers"
+    )
+    cache: Path | None = Field(default=None, description="folder that keeps replies of the model, or none")
+    verdicts: Path = Field(
+        default=Path("~/.cache/geoseg/verdicts"), description="folder for what `geoseg doctor grounding` finds"
+    )
 
     traces: Path | Literal["none"] = Field(default=Path("traces"), description="folder for traces, or none")
     deadline: float = Field(default=120.0, gt=0, description="seconds a query may take once it is admitted")
@@ -79,6 +106,32 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return None if value == "auto" else tuple(int(part) for part in value.split(","))
         return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("an endpoint is http:// or https://, a host, and usually /v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                "an address holds no user, password, query or fragment; a key belongs into GEOSEG_API_KEY"
+            )
+        return value.rstrip("/")
+
+    @field_validator("frame")
+    @classmethod
+    def _known_frame(cls, value: str | None) -> str | None:
+        if value is not None and value not in FRAMES:
+            raise ValueError(f"known are {', '.join(FRAMES)}")
+        return value
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _no_cache(cls, value: Any) -> Any:
+        return None if str(value).lower() == "none" else value
 
     @field_validator("traces", mode="before")
     @classmethod
@@ -111,5 +164,6 @@ def _config_error(error: ValidationError) -> ConfigError:
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(field, sorted(Settings.model_fields), n=1)
         return ConfigError(f"there is no setting {field!r}", hint=f"did you mean {near[0]!r}?" if near else None)
-    value = "(hidden)" if field in SECRET else repr(first["input"])
+    hidden = field in SECRET or (field == "base_url" and "@" in str(first["input"]))
+    value = "(hidden)" if hidden else repr(first["input"])
     return ConfigError(f"setting {field} (or {PREFIX}{field.upper()}) = {value}: {first['msg']}")
