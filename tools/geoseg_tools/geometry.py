@@ -90,6 +90,12 @@ class Box:
         x2, y2 = min(self.x2, other.x2), min(self.y2, other.y2)
         return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
+    def iou(self, other: Box) -> float:
+        """Intersection over union of the two areas, 0..1."""
+        common = self.intersection(other)
+        shared = 0 if common is None else common.area
+        return shared / (self.area + other.area - shared)
+
     def contains(self, other: Box) -> bool:
         """Whether every pixel of `other` is in this box."""
         return self.intersection(other) == other
