@@ -286,6 +286,10 @@ class Pictures(Protocol):
         """`window` of the image as sent, with the targets' masks and numbers drawn over it where given."""
         ...
 
+    async def aclose(self) -> None:
+        """Release threads; safe to call twice."""
+        ...
+
 
 class Cache(Protocol):
     """Replies of earlier queries."""
@@ -296,4 +300,8 @@ class Cache(Protocol):
 
     async def put(self, key: str, reply: GroundingReply) -> None:
         """Keep the reply, atomically; what cannot be kept is logged and forgotten."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release threads; safe to call twice."""
         ...
