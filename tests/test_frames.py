@@ -1,0 +1,151 @@
+"""Numbers of a model become pixels: every frame, order, window and size, there and back."""
+
+import math
+from itertools import product
+
+import pytest
+
+from geoseg_agent.grounding.chat import FRAMES, Fit, Frame, SentImage, Terms
+from geoseg_agent.grounding.frames import OutOfFrame, locate, to_model, to_original
+from geoseg_tools.geometry import Box
+
+
+def picture(size, window):
+    return SentImage(size, window, "image/jpeg", "0" * 64, None)
+
+
+def terms(frame, outside="tolerate"):
+    if isinstance(frame, str):
+        frame = FRAMES[frame]
+    return Terms("vllm", "m", ("plain",), False, "f", frame, frame, outside, 8, Fit(32, 1024, 2048))
+
+
+SENT = picture((800, 1600), Box(100, 200, 300, 300))
+"""A window of 200 x 100 pixels, sent eight times as large."""
+
+
+@pytest.mark.parametrize(
+    ("frame", "numbers"),
+    [
+        ("norm1000", (250, 500, 750, 1000)),
+        ("norm1000-yxyx", (500, 250, 1000, 750)),
+        ("unit", (0.25, 0.5, 0.75, 1.0)),
+        ("unit-yxyx", (0.5, 0.25, 1.0, 0.75)),
+        ("pixels", (400, 400, 1200, 800)),
+        ("pixels-yxyx", (400, 400, 800, 1200)),
+    ],
+)
+def test_each_frame_says_the_same_box_in_its_own_numbers(frame, numbers):
+    frame = FRAMES[frame]
+
+    assert to_original(numbers, frame, SENT) == (150, 250, 250, 300)
+    assert to_model(Box(150, 250, 250, 300), frame, SENT) == numbers
+    assert locate(numbers, terms(frame), SENT) == (Box(150, 250, 250, 300), ())
+    assert locate(list(numbers), terms(frame), SENT).box == Box(150, 250, 250, 300)
+
+
+def test_the_model_says_whole_numbers_but_fractions_to_four_decimals():
+    box, sent = Box(1, 1, 2, 3), picture((960, 960), Box(0, 0, 7, 7))
+
+    assert [type(value) for value in to_model(box, Frame("norm1000"), sent)] == [int] * 4
+    assert [type(value) for value in to_model(box, Frame("pixels"), sent)] == [int] * 4
+    assert to_model(box, Frame("unit"), sent) == (0.1429, 0.1429, 0.2857, 0.4286)
+
+
+def test_to_original_neither_clamps_nor_rounds_nor_orders():
+    assert to_original((1100, -50, 0.5, 20), Frame("norm1000"), SENT) == (320, 195, 100.1, 202)
+
+
+@pytest.mark.parametrize(
+    ("frame", "numbers", "message"),
+    [
+        (
+            "norm1000",
+            (10, 20, 1210, 300),
+            "x2 is 1210, the frame norm1000 ends at 1000: 21.0 % over, 2 % are allowed",
+        ),
+        ("norm1000", (10, -30, 200, 300), "y1 is -30, the frame norm1000 starts at 0: 3.0 % under, 2 % are allowed"),
+        ("norm1000-yxyx", (10, 20, 30, 1210), "x2 is 1210, the frame norm1000-yxyx ends at 1000: 21.0 % over"),
+        ("pixels", (10, 20, 300, 880), "y2 is 880, the frame pixels ends at 800: 10.0 % over, 2 % are allowed"),
+        ("unit", (0.1, 0.2, 1.5, 0.9), "x2 is 1.5, the frame unit ends at 1: 50.0 % over, 2 % are allowed"),
+        ("norm1000", (1021, 20, 5, 300), "x1 is 1021, the frame norm1000 ends at 1000: 2.1 % over"),
+    ],
+)
+def test_what_reaches_too_far_over_is_refused_with_value_and_rule(frame, numbers, message):
+    with pytest.raises(OutOfFrame) as caught:
+        locate(numbers, terms(frame), SENT)
+
+    assert message in str(caught.value)
+
+
+def test_two_per_cent_over_is_clamped_and_said():
+    located = locate((-20, 0, 1020, 1000), terms("norm1000"), SENT)
+
+    assert located.box == SENT.window
+    assert located.repairs == ("x1 clamped from -20 to 0", "x2 clamped from 1020 to 1000")
+
+
+def test_clamping_takes_anything_that_leaves_something_inside():
+    located = locate((-5e9, 800, 1e300, 1200), terms("norm1000", "clamp"), SENT)
+
+    assert located.box == Box(100, 280, 300, 300)
+    assert len(located.repairs) == 3
+    with pytest.raises(OutOfFrame, match="x1 is 1200 and x2 is 1900, but the frame norm1000 runs from 0 to 1000"):
+        locate((1200, 0, 1900, 500), terms("norm1000", "clamp"), SENT)
+
+
+def test_nothing_left_inside_is_refused_when_tolerated_too():
+    with pytest.raises(OutOfFrame, match="the box lies outside"):
+        locate((1005, 0, 1015, 500), terms("norm1000"), SENT)
+
+
+def test_inverted_corners_are_put_right_and_said():
+    located = locate((750, 1000, 250, 500), terms("norm1000"), SENT)
+
+    assert located.box == Box(150, 250, 250, 300)
+    assert located.repairs == ("x1 was right of or below x2; swapped", "y1 was right of or below y2; swapped")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((1, 2, 3), "a box is four numbers, x1, y1, x2, y2; this one has 3"),
+        ((1, 2, 3, 4, 5), "this one has 5"),
+        ((1, math.nan, 3, 4), "y1 is not a finite number"),
+        ((1, 2, math.inf, 4), "x2 is not a finite number"),
+        ((1, 2, 3, 10**5000), "y2 is not a finite number"),
+        ((True, 2, 3, 4), "x1 is not a number"),
+        (("1", 2, 3, 4), "x1 is not a number"),
+    ],
+)
+@pytest.mark.parametrize("outside", ["tolerate", "clamp"])
+def test_what_are_no_four_numbers_is_refused(numbers, message, outside):
+    with pytest.raises(OutOfFrame, match=message):
+        locate(numbers, terms("norm1000", outside), SENT)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(500, 500, 501, 700), (500, 500, 700, 502), (500, 500, 500, 700), (0.1, 0.2, 0.7, 0.9)]
+)
+def test_a_box_under_two_pixels_of_the_picture_is_refused(numbers):
+    with pytest.raises(OutOfFrame, match="px of the picture, at least 2 are needed; the frame norm1000 runs from 0"):
+        locate(numbers, terms("norm1000"), SENT)
+
+
+def test_a_box_of_two_pixels_of_an_enlarged_picture_is_one_pixel():
+    assert locate((403, 403, 405, 405), terms("pixels"), SENT).box == Box(150, 250, 151, 251)
+    assert locate((407, 407, 409, 409), terms("pixels"), SENT).box == Box(150, 250, 152, 252)
+
+
+def test_rounding_is_outward_where_the_number_means_no_whole_pixel():
+    # 0.4 and 0.6 of a pixel are farther than half a step (0.1 px) from one.
+    assert locate((252, 504, 753, 996), terms("norm1000"), SENT).box == Box(150, 250, 251, 300)
+
+
+def test_floating_point_does_not_grow_a_box():
+    sent = picture((1024, 1024), Box(0, 0, 1000, 1000))
+
+    for low, high in product(range(0, 500, 7), range(503, 1001, 7)):
+        said = (low / 1000, low / 1000, high / 1000, high / 1000)
+        assert locate(said, terms("unit"), sent).box == Box(low, low, high, high)
+        assert locate((low, low, high, high), terms("norm1000"), sent).box == Box(low, low, high, high)
