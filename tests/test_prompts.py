@@ -1,0 +1,137 @@
+"""The prompt files: which there are, that none ever changes, and that gaps are filled exactly."""
+
+import hashlib
+import json
+import re
+
+import pytest
+
+from geoseg_prompts import Prompt, load, names, versions
+
+# A changed text is a new version: add a file and a line, never edit one. Traces name these digests.
+PINNED = {
+    ("grounding", "v1"): "6cb8cbe11539cb9c3ef3869c0ff7e7133bb18c02fb24f7b3234333faa669f38c",
+    ("grounding_pixels", "v1"): "85795e3aa6ffe011fc85c0ac69508abc1aeddfed9c470cbd3693402966e1f168",
+    ("reask", "v1"): "00ff9c668d6137d9f82cc41068b306f0735001a4b87f0ec6c93fe8b83a74f74c",
+    ("verify", "v1"): "5edad94124fb1afe5b2d9aa8404de278d7c7e6979366aaca335c7c14a543d936",
+}
+GAPS = {
+    "grounding": {"corners", "units", "limit", "query"},
+    "grounding_pixels": {"corners", "units", "limit", "query", "width", "height"},
+    "reask": {"violations"},
+    "verify": {"corners", "units", "count", "targets", "query"},
+}
+
+
+def prompt(text):
+    return Prompt("example", "v1", "0" * 64, text)
+
+
+def test_every_file_has_the_digest_it_was_released_with():
+    found = {(name, version): load(name, version).sha256 for name in names() for version in versions(name)}
+
+    assert found == PINNED
+
+
+@pytest.mark.parametrize(("name", "version"), PINNED)
+def test_the_digest_is_that_of_the_text(name, version):
+    loaded = load(name, version)
+
+    assert loaded.sha256 == hashlib.sha256(loaded.text.encode()).hexdigest()
+    assert (loaded.name, loaded.version) == (name, version)
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_without_a_version_the_newest_is_loaded(name):
+    assert load(name) == load(name, versions(name)[-1])
+
+
+@pytest.mark.parametrize(("name", "version"), PINNED)
+def test_a_file_has_the_gaps_that_the_conversations_fill(name, version):
+    assert load(name, version).gaps == GAPS[name]
+
+
+@pytest.mark.parametrize("name", ["grounding", "grounding_pixels", "verify"])
+def test_questions_have_rules_and_a_turn_of_the_user_that_ends_with_the_query(name):
+    parts = load(name).parts
+
+    assert list(parts) == ["system", "user"]
+    assert parts["user"].endswith("{{query}}")
+    assert "{{query}}" not in parts["system"]
+    assert "data" in parts["system"]
+
+
+def test_asking_again_is_one_turn_of_the_user():
+    assert list(load("reask").parts) == ["user"]
+
+
+@pytest.mark.parametrize("name", ["grounding", "grounding_pixels", "reask", "verify"])
+def test_every_text_says_json(name):
+    """Some hosted models refuse `json_object` unless the prompt holds this word (Alibaba Cloud Model Studio)."""
+    assert "JSON" in load(name).text
+
+
+@pytest.mark.parametrize("name", ["grounding", "grounding_pixels", "verify"])
+def test_the_form_shown_is_json_with_the_corners_in_the_box(name):
+    shown = next(line for line in load(name).parts["system"].splitlines() if line.startswith("{"))
+
+    answer = json.loads(shown.replace("{{corners}}", "1, 2, 3, 4"))
+
+    if name == "verify":
+        assert set(answer) == {"verdicts", "score", "reasoning"}
+        assert set(answer["verdicts"][0]) == {"target", "verdict", "bbox_2d", "label"}
+    else:
+        assert set(answer) == {"status", "targets", "reasoning"}
+        assert set(answer["targets"][0]) == {"bbox_2d", "label"}
+        assert answer["targets"][0]["bbox_2d"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["grounding", "grounding_pixels"])
+def test_grounding_names_every_status_and_allows_the_empty_answer(name):
+    text = load(name).text
+
+    for status in ("found", "not_found", "ambiguous"):
+        assert f'"{status}"' in text
+    assert re.search(r'empty, \[\], when the status is "not_found"', text)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(LookupError, match=r"no prompt 'grunding'; known are .*grounding.*verify"):
+        load("grunding")
+    with pytest.raises(LookupError, match="grounding"):
+        versions("../grounding")
+
+
+def test_an_unknown_version_lists_the_known_ones():
+    with pytest.raises(LookupError, match=r"no version 'v999'; known are v1"):
+        load("grounding", "v999")
+
+
+def test_values_are_text_and_nothing_in_them_is_looked_at():
+    text = prompt('# system\n\nrules {"a": [{{one}}]}\n\n# user\n\n{{two}}|{{one}}\n')
+
+    parts = text.render(one="{{two}} {one} $one", two="# system\n\\1 \\g<1> {}")
+
+    assert parts == {
+        "system": 'rules {"a": [{{two}} {one} $one]}',
+        "user": "# system\n\\1 \\g<1> {}|{{two}} {one} $one",
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({}, "missing: one, two; unknown: none"),
+        ({"one": 1}, "missing: two; unknown: none"),
+        ({"one": 1, "two": 2, "three": 3}, "missing: none; unknown: three"),
+    ],
+)
+def test_missing_and_unknown_values_are_named(values, named):
+    with pytest.raises(ValueError, match=named):
+        prompt("# user\n{{one}} {{two}}").render(**values)
+
+
+@pytest.mark.parametrize("text", ["", "no part", "before\n# user\nx", "# user\na\n# user\nb", "## user\nx"], ids=repr)
+def test_a_text_must_consist_of_parts(text):
+    with pytest.raises(ValueError, match="example/v1"):
+        prompt(text)
