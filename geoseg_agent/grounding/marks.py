@@ -1,0 +1,107 @@
+"""Targets drawn over the picture that is sent, so that a model can judge its own answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw
+
+from geoseg_agent.overlay import _PAPER, _colour, _font, _overlap, _tint, _View
+from geoseg_tools.geometry import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoseg_agent.types import TargetMask
+    from geoseg_tools.arrays import Mask, Rgb, Size
+
+_SEEN = 0.4
+"""Share of a picture's pixel that makes it part of a mask: below one half, so that narrow things do not vanish."""
+
+
+class _Placed(NamedTuple):
+    """One target in pixels of the picture."""
+
+    number: int
+    box: Box
+    target: TargetMask
+
+
+def marked(picture: Rgb, window: Box, targets: Sequence[TargetMask]) -> Rgb:
+    """The picture with each target's mask tinted and outlined in a colour of its own, and its number beside it.
+
+    Numbers count from 1 in the order given. A target outside the window is left out and keeps its number.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB that shows `window`.
+        window: absolute pixels of the original image.
+        targets: masks in the frame of their RoI.
+
+    Returns:
+        (h, w, 3) uint8 RGB, a new array.
+    """
+    canvas = picture.copy()
+    size = (canvas.shape[0], canvas.shape[1])
+    view = _View(1.0, size, max(1.0, math.sqrt(size[0] * size[1]) / 1000))
+    placed = [
+        found
+        for number, target in enumerate(targets, 1)
+        if (found := _placed(number, target, window, size)) is not None
+    ]
+    for number, _, target in placed:
+        _tint(canvas, target, view, _colour(number - 1))
+    return _numbered(canvas, placed, view)
+
+
+def _placed(number: int, target: TargetMask, window: Box, size: Size) -> _Placed | None:
+    """The target with RoI, mask and box in pixels of the picture, or None where it is not in the window."""
+    part = target.roi.intersection(window)
+    if part is None:
+        return None
+    roi = _scaled(part, window, size)
+    mask = _resized(target.mask[part.relative_to(target.roi).slices], roi.size)
+    box = _scaled(target.box.intersection(window) or part, window, size)
+    return _Placed(number, box, replace(target, roi=roi, mask=mask))
+
+
+def _scaled(box: Box, window: Box, size: Size) -> Box:
+    """A box inside the window in pixels of the picture, rounded outward."""
+    x1 = (box.x1 - window.x1) * size[1] // window.width
+    y1 = (box.y1 - window.y1) * size[0] // window.height
+    x2 = -((window.x1 - box.x2) * size[1] // window.width)
+    y2 = -((window.y1 - box.y2) * size[0] // window.height)
+    return Box(x1, y1, x2, y2)
+
+
+def _resized(mask: Mask, size: Size) -> Mask:
+    values = np.multiply(mask, 255, dtype=np.uint8)
+    return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA) > 255 * _SEEN)
+
+
+def _numbered(canvas: Rgb, placed: list[_Placed], view: _View) -> Rgb:
+    """The numbers at their boxes, largest box first: a number moves to where it covers no other, if there is room."""
+    picture = Pillow.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    font = _font(14 * view.unit, bold=True)
+    pad = round(4 * view.unit)
+    height = sum(font.getmetrics()) + pad
+    taken: list[tuple[float, float, float, float]] = []
+    for number, box, _ in sorted(placed, key=lambda item: -item.box.area):
+        width = font.getlength(str(number)) + 2 * pad
+        spots = [
+            (x, y, x + width, y + height)
+            for x in (box.x1, box.x2 - width, box.x2)
+            for y in (box.y1 - height, box.y1, box.y2 - height, box.y2)
+            if 0 <= x <= view.size[1] - width and 0 <= y <= view.size[0] - height
+        ]
+        free = (spot for spot in spots if not any(_overlap(spot, other) for other in taken))
+        spot = next(free, spots[0] if spots else (0.0, 0.0, width, float(height)))
+        draw.rounded_rectangle(spot, radius=pad, fill=_colour(number - 1))
+        draw.text((spot[0] + pad, spot[1] + height / 2), str(number), font=font, fill=_PAPER, anchor="lm")
+        taken.append(spot)
+    return np.array(picture, dtype=np.uint8)
