@@ -1,6 +1,7 @@
 """What the test server's model says, and the shapes in which a server hands it over."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -40,10 +41,10 @@ class Asked(NamedTuple):
     def text(self):
         """The text beside the last picture, or of the last user message where there is none."""
         users = [m["content"] for m in self.body["messages"] if m.get("role") == "user"]
-        seeing = [content for content in users if isinstance(content, list)]
+        seeing = [content for content in users if _has_picture(content)]
         content = (seeing or users or [""])[-1]
-        if isinstance(content, str):
-            return content
+        if not isinstance(content, list):
+            return content or ""
         return "\n".join(part["text"] for part in content if part.get("type") == "text")
 
     @property
@@ -92,7 +93,7 @@ def look(asked, speaks):
 
 def accept(asked):
     """An answer to a review that changes nothing."""
-    count = asked.text.count("\n") and sum(line.lstrip()[:1].isdigit() for line in asked.text.splitlines())
+    count = len(re.findall(r"^\d+: ", asked.text, re.MULTILINE))
     verdicts = [{"target": n + 1, "verdict": "accept", "bbox_2d": [], "label": ""} for n in range(max(count, 1))]
     return {"verdicts": verdicts, "score": 9, "reasoning": "All of it fits."}
 
@@ -179,6 +180,10 @@ def event(asked, delta=None, finish=None, usage=None):
     """One event of a stream; without a delta, the last one, which tells the usage."""
     choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
     return {**_frame(asked, "chat.completion.chunk"), "choices": choices, "usage": usage}
+
+
+def _has_picture(content):
+    return isinstance(content, list) and any(part.get("type") == "image_url" for part in content)
 
 
 def _cut(text, fragment):
