@@ -1,0 +1,269 @@
+"""What a model says of a result that it is shown: the tool it calls, and reading its answer strictly. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from geoseg_agent.grounding.chat import Tool
+from geoseg_agent.grounding.frames import OutOfFrame, locate
+from geoseg_agent.grounding.phrases import LONGEST, clean
+from geoseg_agent.grounding.quoting import one_line
+from geoseg_agent.grounding.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.scan import Doubled, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from geoseg_agent.grounding.chat import ChatReply, SentImage, Terms
+    from geoseg_tools.geometry import Box
+
+Judgement = Literal["accept", "reground", "drop"]
+
+_REASONING = 500
+_VALUE = 80
+_NUMBERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TargetVerdict:
+    """What is to happen to one target.
+
+    Attributes:
+        verdict: "accept" keeps it, "reground" segments it anew, "drop" removes it.
+        box: where it is, absolute pixels of the original image; given exactly with "reground".
+        label: a better name with "reground", or None: the name stays.
+    """
+
+    verdict: Judgement = "accept"
+    box: Box | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A model's verdict on a result.
+
+    Attributes:
+        verdicts: one for each target, in the order of their numbers; a target it does not mention is accepted.
+        score: 0..10, how well all targets together answer the query; a ranking, no probability.
+        reasoning: its reason, one line of at most 500 characters.
+        repairs: what had to be put right in the boxes, one remark each.
+    """
+
+    verdicts: tuple[TargetVerdict, ...]
+    score: float
+    reasoning: str = ""
+    repairs: tuple[str, ...] = ()
+
+    @property
+    def accepts_all(self) -> bool:
+        """Whether nothing is to change."""
+        return all(verdict.verdict == "accept" for verdict in self.verdicts)
+
+
+class _Verdict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    target: int
+    verdict: Judgement
+    bbox_2d: list[float] | None = None
+    label: str | None = None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    verdicts: list[_Verdict]
+    score: Annotated[float, Field(ge=0, le=10)]
+    reasoning: str | None = None
+
+
+def review_tool(count: int, terms: Terms, sent: SentImage) -> Tool:
+    """The tool `review_targets` for a picture with targets 1..`count`; every property is required.
+
+    Args:
+        count: targets drawn, at least 1.
+        terms: the frame that new boxes are asked in.
+        sent: the picture, for the bounds of pixels.
+
+    Raises:
+        ValueError: there is no target to review.
+    """
+    if count < 1:
+        raise ValueError(f"a review needs at least one target, got {count}")
+    verdict = {
+        "target": {"type": "integer", "minimum": 1, "maximum": count},
+        "verdict": {"type": "string", "enum": ["accept", "reground", "drop"]},
+        "bbox_2d": {"type": "array", "items": _number(terms, sent), "minItems": 0, "maxItems": _NUMBERS},
+        "label": {"type": "string", "maxLength": LONGEST},
+    }
+    answer = {
+        "verdicts": {"type": "array", "items": _object(verdict), "minItems": 0, "maxItems": count},
+        "score": {"type": "integer", "minimum": 0, "maximum": 10},
+        "reasoning": {"type": "string", "maxLength": _REASONING},
+    }
+    return Tool("review_targets", "Say of each numbered target whether it stays, moves or goes.", _object(answer))
+
+
+def parse_review(reply: ChatReply, terms: Terms, sent: SentImage, count: int) -> Review:
+    """What the reply says of targets 1..`count`.
+
+    Looked for in the arguments of calls, then the text, then the reasoning; of several answers in one of them the
+    last counts. A box or label that comes with "accept" or "drop" is ignored.
+
+    Args:
+        reply: verbatim.
+        terms: how new boxes are read.
+        sent: the picture that was shown, in whose frame they are.
+        count: targets drawn.
+
+    Raises:
+        RejectedReply: there is no answer, or it breaks a rule; the violations say which.
+    """
+    data = _found(reply)
+    cut = _cut(reply)
+    doubled = [
+        Violation(path, ", ".join(keys)[:_VALUE], "must not stand twice in one object")
+        for path, keys in _doubled(data)
+    ]
+    if doubled:
+        raise RejectedReply(doubled, truncated=cut)
+    try:
+        answer = _Answer.model_validate(data)
+    except ValidationError as error:
+        raise RejectedReply(_violations(error), truncated=cut) from None
+    broken: list[Violation] = []
+    repairs: list[str] = []
+    verdicts: dict[int, TargetVerdict] = {}
+    for index, given in enumerate(answer.verdicts):
+        path = f"verdicts[{index}]"
+        if not 1 <= given.target <= count:
+            broken.append(_violation(f"{path}.target", given.target, f"must be a number from 1 to {count}"))
+        elif given.target in verdicts:
+            broken.append(_violation(f"{path}.target", given.target, "must have one verdict only"))
+        else:
+            verdicts[given.target] = _meant(given, path, terms, sent, broken, repairs)
+    if broken:
+        raise RejectedReply(broken, truncated=cut)
+    return Review(
+        verdicts=tuple(verdicts.get(number, TargetVerdict()) for number in range(1, count + 1)),
+        score=answer.score,
+        reasoning=one_line(answer.reasoning or "", _REASONING),
+        repairs=tuple(repairs),
+    )
+
+
+def _meant(
+    given: _Verdict, path: str, terms: Terms, sent: SentImage, broken: list[Violation], repairs: list[str]
+) -> TargetVerdict:
+    if given.verdict != "reground":
+        return TargetVerdict(given.verdict)
+    box: Box | None = None
+    numbers = given.bbox_2d or []
+    try:
+        located = locate(numbers, terms, sent)
+        box = located.box
+        repairs.extend(f"{path}: {repair}" for repair in located.repairs)
+    except OutOfFrame as error:
+        broken.append(_violation(f"{path}.bbox_2d", numbers, str(error)))
+    return TargetVerdict("reground", box, _label(given.label, path, broken))
+
+
+def _label(label: str | None, path: str, broken: list[Violation]) -> str | None:
+    if label is None or not label.strip():
+        return None
+    try:
+        return clean(label)
+    except ValueError as error:
+        broken.append(_violation(f"{path}.label", label, str(error)))
+        return None
+
+
+def _found(reply: ChatReply) -> Any:
+    """The answer in the reply, not yet validated.
+
+    Raises:
+        RejectedReply: the reply holds none.
+    """
+    unclosed = False
+    refused: str | None = None
+    others: list[dict[str, Any]] = []
+    for text in (*reversed([call.arguments for call in reply.calls]), reply.content, reply.reasoning):
+        if not text:
+            continue
+        seen = scan(text)
+        objects = [_opened(value.data) for value in seen.values if isinstance(value.data, dict)]
+        answers = [data for data in objects if "verdicts" in data or "score" in data]
+        if answers:
+            return answers[-1]
+        others += objects
+        unclosed = unclosed or seen.unclosed is not None
+        refused = refused or seen.refused
+    if others and not unclosed:
+        return others[0]
+    said = next((text for text in (reply.content, reply.refusal, *(c.arguments for c in reply.calls)) if text), "")
+    rule = refused or "must be one complete JSON object with verdicts, score and reasoning"
+    raise RejectedReply([_violation("", said, rule)], truncated=unclosed or _cut(reply))
+
+
+def _opened(data: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, where the object is a call that was written as text."""
+    for key in ("arguments", "parameters"):
+        inner = data.get(key)
+        if "name" in data and isinstance(inner, dict):
+            return inner
+    return data
+
+
+def _cut(reply: ChatReply) -> bool:
+    return reply.finish == "length" or reply.stopped in {"whitespace", "repetition", "size"}
+
+
+def _doubled(data: Any, path: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Path and keys of every object that holds a key twice."""
+    if isinstance(data, Doubled):
+        yield path, data.keys_doubled
+    if isinstance(data, dict):
+        for key, inner in data.items():
+            yield from _doubled(inner, f"{path}.{key}".lstrip("."))
+    elif isinstance(data, list):
+        for index, inner in enumerate(data):
+            yield from _doubled(inner, f"{path}[{index}]")
+
+
+def _violations(error: ValidationError) -> list[Violation]:
+    found = []
+    for one in error.errors(include_url=False, include_context=False):
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"]).lstrip(".")
+        found.append(_violation(path, one["input"], one["msg"].removeprefix("Input ")))
+    return found
+
+
+def _violation(path: str, value: object, rule: str) -> Violation:
+    shown = value if isinstance(value, str) and not path else repr(value)
+    return Violation(one_line(path, _VALUE), one_line(shown, _VALUE) or "empty", rule)
+
+
+def _number(terms: Terms, sent: SentImage) -> dict[str, Any]:
+    """One number of a box; bounded only where the model is known to speak the frame it is asked for."""
+    if terms.asked != terms.read:
+        return {"type": "number"}
+    match terms.asked.space:
+        case "norm1000":
+            return {"type": "integer", "minimum": 0, "maximum": 1000}
+        case "unit":
+            return {"type": "number", "minimum": 0, "maximum": 1}
+        case "pixels":
+            return {"type": "integer", "minimum": 0, "maximum": max(sent.size)}
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
