@@ -118,9 +118,17 @@ def test_what_is_not_finite_is_not_written(value):
             write(value)
 
 
-def test_a_lone_surrogate_is_written_as_a_question_mark_and_seals_the_same():
-    value = {"path": "a\udcffb"}
-    assert parse(pretty(value)) == {"path": "a?b"}
+@pytest.mark.parametrize("text", ["a\udcffb", "\ud83d", "\ude00\ud83d", "\x00\u2028\x7f", "\\ud800", "\U0001f600"])
+def test_odd_characters_come_back_and_seal_the_same(text):
+    value = {"path": text, text: ["\udcff"]}
+    for write in (pretty, compact):
+        assert parse(write(value)) == value
+        assert changes(parse(write(value)), seal(value)) == []
+
+
+def test_two_halves_of_a_character_come_back_as_the_character_and_seal_the_same():
+    value = {"text": "a\ud83d\ude00\ud83d"}
+    assert parse(pretty(value)) == {"text": "a\U0001f600\ud83d"}
     assert changes(parse(pretty(value)), seal(value)) == []
 
 

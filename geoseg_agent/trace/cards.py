@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from geoseg_agent.trace.codec import decode_heat
 from geoseg_agent.trace.model import GroundStep, MasksRecord, PointsStep, SimilarityStep, TextStep
+from geoseg_agent.trace.numbering import TOOL_STEPS, step_numbers
 from geoseg_agent.trace.pictures import Runs, heat_png, mask_png, united
 from geoseg_tools.geometry import Box, whole
 
@@ -26,12 +27,19 @@ MOST_INSTANCES = 6
 
 
 class Place(NamedTuple):
-    """Where a target is; the RoI is None where the query ended before there was one."""
+    """Where a target is.
+
+    Attributes:
+        number: in the answer, from 1.
+        step: its number in the steps.
+        roi: None where the query ended before there was one.
+    """
 
     number: int
     phrase: str
     box: Box
     roi: Box | None
+    step: int
 
 
 class Rectangle(NamedTuple):
@@ -138,7 +146,7 @@ def places(trace: Trace) -> list[Place]:
         if isinstance(step, GroundStep):
             targets = () if step.output is None else step.output.targets
             found |= {number: (target.phrase, target.box, None) for number, target in enumerate(targets, start=1)}
-        elif step.target is not None:
+        elif isinstance(step, TOOL_STEPS) and step.target is not None:
             known = found.get(step.target, (trace.hints.phrase or trace.query, [], None))[0]
             found[step.target] = (getattr(step.input, "phrase", known), step.input.box, step.input.roi)
     if trace.result is not None:
@@ -146,8 +154,11 @@ def places(trace: Trace) -> list[Place]:
     elif not found and trace.hints.box is not None:
         found = {1: (trace.hints.phrase or trace.query, trace.hints.box, None)}
     size = (trace.image.height, trace.image.width)
+    steps = dict(enumerate(step_numbers(trace), start=1))
     return [
-        Place(number, phrase, _inside(box, size), None if roi is None else _inside(roi, size))
+        Place(
+            number, phrase, _inside(box, size), None if roi is None else _inside(roi, size), steps.get(number, number)
+        )
         for number, (phrase, box, roi) in sorted(found.items())
     ]
 
@@ -165,7 +176,7 @@ def card_of(trace: Trace, place: Place, roi: Box, crop: str | None, side: int, c
     Raises:
         ValueError: a grid, mask or list of points is malformed.
     """
-    steps = [step for step in trace.steps if step.target == place.number]
+    steps = [step for step in trace.steps if step.target == place.step]
     result = None if trace.result is None else trace.result.targets[place.number - 1]
     gamma = trace.method.get("gamma")
     gamma = float(gamma) if isinstance(gamma, int | float) else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from geoseg_agent.trace.codec import CANCELLED, INTERRUPTED, cancelled_step, interruption
 from geoseg_agent.trace.ids import is_id, read, time_of
+from geoseg_agent.trace.model import MODEL_SEAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +21,24 @@ def contradictions(trace: Trace) -> Iterator[str]:
     for name, value in trace.settings.items():
         if value is not None and name in trace.method and value != trace.method[name]:
             yield f"settings.{name}: it is {value!r}, but method.{name} is {trace.method[name]!r}"
-    if trace.prompt is not None:
-        yield "prompt: there is one, but no step that was asked with it"
+    yield from _prompted(trace)
     for position, step in enumerate(trace.steps):
         if step.index != position:
             yield f"steps[{position}].index: it is {step.index}"
         yield from (f"steps[{position}].{problem}" for problem in _step(step))
+
+
+def _prompted(trace: Trace) -> Iterator[str]:
+    """A trace is of a multimodal model, with its prompt and its seams, or of a grounder that is one seam."""
+    seams = {step.seam for step in trace.steps}
+    if trace.prompt is None and seams & MODEL_SEAMS:
+        yield "prompt: there is none, but a model was asked"
+    if trace.prompt is not None and "ground" in seams:
+        yield "prompt: there is one, but the grounder was asked without"
+    if trace.prompt is not None and trace.hints.box is not None:
+        yield "prompt: there is one, but the box came from the caller"
+    if trace.prompt is not None and trace.status == "done" and "endpoint" not in seams:
+        yield "prompt: there is one, but no step that was asked with it"
 
 
 def _times(trace: Trace) -> Iterator[str]:
@@ -68,10 +81,11 @@ def _outcome(trace: Trace) -> Iterator[str]:
 
 
 def _step(step: Step) -> Iterator[str]:
-    if (step.target is None) != (step.seam == "ground") or (step.target is not None and step.target < 1):
+    alone = step.seam == "ground" or step.seam in MODEL_SEAMS
+    if (step.target is None) != alone or (step.target is not None and step.target < 1):
         yield f"target: {step.target} does not go with {step.seam}"
-    answered = step.output is not None
-    if step.seam != "encode" and answered == (step.error is not None):
+    answered, failed = step.output is not None, step.error is not None
+    if (answered and failed) or (not answered and not failed and step.seam not in {"encode", "cache"}):
         yield "output: a step has either an output or an error"
     if step.error is not None and step.error.code == CANCELLED and step.error != cancelled_step():
         yield "error: it is not what a cancelled call is recorded as"

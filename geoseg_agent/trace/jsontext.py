@@ -19,12 +19,12 @@ _tight = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", 
 
 
 def compact(value: Any) -> bytes:
-    """One line of JSON, UTF-8, keys in their order. A lone surrogate (of an odd file name) becomes "?".
+    """One line of JSON, UTF-8, keys in their order.
 
     Raises:
         ValueError: a number is not finite.
     """
-    return _tight(value).encode("utf-8", "replace")
+    return to_bytes(_tight(value))
 
 
 def pretty(value: Any) -> bytes:
@@ -35,7 +35,19 @@ def pretty(value: Any) -> bytes:
     """
     parts: list[str] = []
     _pretty(value, "\n ", parts.append)
-    return ("".join(parts) + "\n").encode("utf-8", "replace")
+    return to_bytes("".join(parts) + "\n")
+
+
+def to_bytes(text: str) -> bytes:
+    r"""JSON text in UTF-8; a lone surrogate, of an odd file name or a model's reply, as its escape \udXXX.
+
+    The two halves of a pair that stand side by side become the character that a reader would make of them.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return paired.encode("utf-8", "backslashreplace")
 
 
 def _pretty(value: Any, indent: str, write: Callable[[str], None]) -> None:

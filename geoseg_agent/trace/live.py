@@ -11,12 +11,12 @@ from geoseg_agent.agent import Agent
 from geoseg_agent.errors import QueryError, TraceCorrupt, TraceError
 from geoseg_agent.imagery import as_image
 from geoseg_agent.lanes import Lane
-from geoseg_agent.settings import Settings
 from geoseg_agent.trace import codec
 from geoseg_agent.trace.model import Trace
 from geoseg_agent.trace.rle import decode_mask
 from geoseg_agent.trace.store import load
-from geoseg_agent.trace.tape import Tape, TapeGrounder
+from geoseg_agent.trace.tape import LiveTape, recorded_settings
+from geoseg_agent.trace.tape_chat import replayed_grounder
 from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_agent.seams import Toolbox
     from geoseg_agent.segmentation import Segmentation
+    from geoseg_agent.settings import Settings
     from geoseg_tools.arrays import Mask
 
 
@@ -62,16 +63,13 @@ async def replay_live(
     trace = source if isinstance(source, Trace) else load(Path(source))
     if trace.result is None:
         raise TraceError(f"the trace {trace.id} is {trace.status} and has no masks to compare with")
-    settings = Settings(
-        **{name: value for name, value in trace.settings.items() if name in Settings.model_fields}
-        | {"traces": "none"}
-    )
+    settings = recorded_settings(trace)
     try:
         hints = codec.decode_hints(trace.hints)
         masks = [(decode_mask(target.mask), Box(*target.roi)) for target in trace.result.targets]
     except (ValueError, QueryError) as error:
         raise TraceCorrupt(f"hints or masks: {error}") from error
-    grounder = TapeGrounder(Tape(trace), trace.engine.partition("+")[0])
+    grounder = replayed_grounder(LiveTape(trace), trace, settings)
     async with Agent(settings, grounder=grounder, toolbox=toolbox) as agent:
         picture = await _read(image, settings)
         if picture.sha256 != trace.image.sha256:

@@ -8,27 +8,57 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from geoseg_agent.trace.model_chat import (
+    CacheInput,
+    CacheStep,
+    ChatInput,
+    ChatRecord,
+    ChatStep,
+    EndpointInput,
+    EndpointStep,
+    SentInput,
+    SentRecord,
+    SentStep,
+    TermsRecord,
+)
+from geoseg_agent.trace.record_base import (
+    BoxRecord,
+    ErrorRecord,
+    Pair,
+    Record,
+    ReplyRecord,
+    Rle,
+    Seconds,
+    StepRecord,
+    TargetRecord,
+)
+
+__all__ = [  # what is defined elsewhere; the whole format is to be had from here
+    "BoxRecord",
+    "CacheInput",
+    "CacheStep",
+    "ChatInput",
+    "ChatRecord",
+    "ChatStep",
+    "EndpointInput",
+    "EndpointStep",
+    "ErrorRecord",
+    "Record",
+    "ReplyRecord",
+    "Rle",
+    "SentInput",
+    "SentRecord",
+    "SentStep",
+    "TargetRecord",
+    "TermsRecord",
+]
+
+# Steps of multimodal models joined schema 1 before its first release, so there is no file that would not read.
 SCHEMA = 1
 
 Status: TypeAlias = Literal["done", "failed", "interrupted"]
-BoxRecord = Annotated[list[int], Field(min_length=4, max_length=4)]
-Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
-Seconds = Annotated[float, Field(ge=0)]
-
-
-class Record(BaseModel):
-    """Strict, frozen, nothing unknown, nothing infinite."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Rle(Record):
-    """A mask as COCO run-lengths, compressed, columns first: what pycocotools encodes."""
-
-    size: Pair
-    counts: str
 
 
 class MasksRecord(Record):
@@ -46,24 +76,6 @@ class HeatRecord(Record):
 
     shape: Pair
     float32: list[str]
-
-
-class TargetRecord(Record):
-    """A target as the grounder gave it; `within` in the frame of `box`."""
-
-    box: BoxRecord
-    phrase: str
-    confidence: float | None
-    within: Rle | None
-
-
-class ReplyRecord(Record):
-    """A grounding reply."""
-
-    status: Literal["found", "not_found", "ambiguous"]
-    targets: list[TargetRecord]
-    reasoning: str
-    notes: list[str]
 
 
 class GroundInput(Record):
@@ -96,30 +108,13 @@ class PointsInput(CropInput):
     positive: list[bool]
 
 
-class ErrorRecord(Record):
-    """What went wrong; `code` is the stable name of the kind of failure."""
-
-    type: str
-    code: str
-    message: str
-    hint: str | None
-
-
 class FailureRecord(ErrorRecord):
     """What ended the query."""
 
     trace_id: str
 
 
-class _Step(Record):
-    index: int
-    target: int | None
-    waited: Seconds
-    took: Seconds
-    error: ErrorRecord | None
-
-
-class GroundStep(_Step):
+class GroundStep(StepRecord):
     """Image and query in, targets out."""
 
     seam: Literal["ground"]
@@ -127,7 +122,7 @@ class GroundStep(_Step):
     output: ReplyRecord | None
 
 
-class EncodeStep(_Step):
+class EncodeStep(StepRecord):
     """A crop made ready for both routes; what came of it stays with the tool."""
 
     seam: Literal["encode"]
@@ -135,7 +130,7 @@ class EncodeStep(_Step):
     output: None
 
 
-class SimilarityStep(_Step):
+class SimilarityStep(StepRecord):
     """Where in the crop the phrase is."""
 
     seam: Literal["similarity"]
@@ -143,7 +138,7 @@ class SimilarityStep(_Step):
     output: HeatRecord | None
 
 
-class PointsStep(_Step):
+class PointsStep(StepRecord):
     """Route A: masks from points."""
 
     seam: Literal["points"]
@@ -151,7 +146,7 @@ class PointsStep(_Step):
     output: MasksRecord | None
 
 
-class TextStep(_Step):
+class TextStep(StepRecord):
     """Route B: masks from the phrase."""
 
     seam: Literal["text"]
@@ -159,10 +154,17 @@ class TextStep(_Step):
     output: MasksRecord | None
 
 
-Step: TypeAlias = GroundStep | EncodeStep | SimilarityStep | PointsStep | TextStep
-Input: TypeAlias = GroundInput | PhraseInput | PointsInput | CropInput
-Output: TypeAlias = ReplyRecord | HeatRecord | MasksRecord
-Seam: TypeAlias = Literal["ground", "encode", "similarity", "points", "text"]
+ToolStep: TypeAlias = EncodeStep | SimilarityStep | PointsStep | TextStep
+ModelStep: TypeAlias = EndpointStep | CacheStep | SentStep | ChatStep
+Step: TypeAlias = GroundStep | ToolStep | ModelStep
+Input: TypeAlias = (
+    GroundInput | PhraseInput | PointsInput | CropInput | EndpointInput | CacheInput | SentInput | ChatInput
+)
+Output: TypeAlias = ReplyRecord | HeatRecord | MasksRecord | TermsRecord | SentRecord | ChatRecord
+Seam: TypeAlias = Literal["ground", "encode", "similarity", "points", "text", "endpoint", "cache", "sent", "chat"]
+
+MODEL_SEAMS: frozenset[str] = frozenset({"endpoint", "cache", "sent", "chat"})
+"""Where a query meets a multimodal model; a trace has these or "ground", never both."""
 
 
 class ImageRecord(Record):

@@ -28,19 +28,24 @@ if TYPE_CHECKING:
     from geoseg_tools.crop import Crop
     from geoseg_tools.protocols import Masks
 
-__all__ = ["Header", "Recorder", "RecordingGrounder", "RecordingToolbox", "current_recorder", "recording"]
+__all__ = ["Header", "Recorder", "RecordingGrounder", "RecordingToolbox", "current_recorder", "recorded", "recording"]
 
 T = TypeVar("T")
 
 
-async def _recorded(
+async def recorded(
     seam: Seam,
     target: int | None,
     asked: Callable[[], Input],
     call: Awaitable[T],
     encode: Callable[[T], Output | None],
+    *,
+    paid: bool = False,
 ) -> T:
-    """Await the call and keep it as a step of the current recorder."""
+    """Await the call and keep it as a step of the current recorder.
+
+    An answer that was `paid` for is on the disk before it is returned.
+    """
     recorder = current_recorder.get()
     if recorder is None:
         return await call
@@ -50,8 +55,8 @@ async def _recorded(
         spent = perf_counter() - began
         # Without a lane there is no queue that could be told from work.
         waited = max(spent - timing.took, 0.0) if timing.took else 0.0
-        ended = Ended(seam, target, asked(), output, round(waited, 6), round(spent - waited, 6), error)
-        await recorder.step(ended)
+        ended = Ended(seam, target, asked, output, round(waited, 6), round(spent - waited, 6), error)
+        await recorder.step(ended, paid=paid and error is None)
 
     with timed() as timing:
         try:
@@ -72,7 +77,7 @@ class RecordingGrounder:
 
     async def ground(self, image: Image, query: Query) -> GroundingReply:
         """As `Grounder.ground`."""
-        return await _recorded(
+        return await recorded(
             "ground",
             None,
             lambda: codec.ground_input(image, query),
@@ -104,12 +109,12 @@ class RecordingToolbox:
         """As `Toolbox.encode`."""
         async with AsyncExitStack() as stack:
             entered = stack.enter_async_context(self.inner.encode(crop))
-            handle = await _recorded("encode", crop.target, lambda: codec.crop_input(crop), entered, lambda _: None)
+            handle = await recorded("encode", crop.target, lambda: codec.crop_input(crop), entered, lambda _: None)
             yield _Handle(handle, crop)
 
     async def similarity(self, crop: Crop, phrase: str) -> Heat:
         """As `Toolbox.similarity`."""
-        return await _recorded(
+        return await recorded(
             "similarity",
             crop.target,
             lambda: codec.phrase_input(crop, phrase),
@@ -119,7 +124,7 @@ class RecordingToolbox:
 
     async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """As `Toolbox.from_points`."""
-        return await _recorded(
+        return await recorded(
             "points",
             handle.crop.target,
             lambda: codec.points_input(handle.crop, points, positive),
@@ -129,7 +134,7 @@ class RecordingToolbox:
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""
-        return await _recorded(
+        return await recorded(
             "text",
             handle.crop.target,
             lambda: codec.phrase_input(handle.crop, phrase),

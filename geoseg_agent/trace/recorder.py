@@ -80,7 +80,7 @@ class Ended(NamedTuple):
 
     seam: Seam
     target: int | None
-    input: Input
+    input: Callable[[], Input]
     output: Callable[[], Output | None]
     waited: float
     took: float
@@ -117,10 +117,13 @@ class Recorder:
         if self._store is None or self._over:
             return
         index, self._count = self._count, self._count + 1
-        if paid:
-            await self._store.now(lambda: self._keep(index, ended, paid=True))
-        else:
+        if not paid:
             self._store.later(lambda: self._keep(index, ended))
+            return
+        try:
+            await self._store.now(lambda: self._keep(index, ended, paid=True))
+        except RuntimeError as error:  # the lane is closed: the Agent was, under a running query
+            log.error("step not kept", trace_id=self.id, step=index, error=str(error))
 
     async def finish(self, answer: Segmentation) -> Segmentation:
         """Write the trace of `answer` and return the answer with its path.
@@ -254,7 +257,7 @@ def _step_record(index: int, ended: Ended) -> dict[str, Any]:
         "index": index,
         "seam": ended.seam,
         "target": ended.target,
-        "input": ended.input.model_dump(),
+        "input": ended.input().model_dump(),
         "output": None if output is None else output.model_dump(),
         "waited": ended.waited,
         "took": ended.took,

@@ -19,15 +19,18 @@ from geoseg_agent.trace import codec
 from geoseg_agent.trace.blind import BLIND_SPOTS, blind_spot
 from geoseg_agent.trace.jsontext import compact, parse
 from geoseg_agent.trace.live import LiveReplay, replay_live
-from geoseg_agent.trace.model import Trace
+from geoseg_agent.trace.model import MODEL_SEAMS, Trace
 from geoseg_agent.trace.seal import leaves
 from geoseg_agent.trace.store import load
-from geoseg_agent.trace.tape import Call, Tape, TapeGrounder, TapeToolbox, forever, label, replayed, short
+from geoseg_agent.trace.tape_chat import replayed_grounder
+from geoseg_agent.trace.tape_steps import Call, Tape, forever, label, replayed, short
+from geoseg_agent.trace.tape_tools import TapeGrounder, TapeToolbox
 
 if TYPE_CHECKING:
     import os
 
     from geoseg_agent.imagery import Image
+    from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.trace.model import Step
     from geoseg_agent.types import Hints
@@ -103,9 +106,10 @@ async def replay(source: Trace | str | os.PathLike[str]) -> Replayed:
     trace = source if isinstance(source, Trace) else load(Path(source))
     image, hints = _given(trace)
     tape = OrderedTape(trace)
-    grounder, toolbox = TapeGrounder(tape, trace.engine), TapeToolbox(tape, trace.engine)
+    settings = _settings(trace)
+    grounder, toolbox = _sides(tape, trace, settings)
     outcome: Segmentation | BaseException | None = None
-    async with Agent(_settings(trace), grounder=grounder, toolbox=toolbox) as agent:
+    async with Agent(settings, grounder=grounder, toolbox=toolbox) as agent:
         _same_method(agent.method.as_dict(), trace)
         query = asyncio.create_task(agent.segment(image, trace.query, hints=hints, deadline=_DAY))
         try:
@@ -135,6 +139,15 @@ def _given(trace: Trace) -> tuple[Image, Hints]:
         raise TraceCorrupt(f"image or hints: {error}") from error
 
 
+def _sides(tape: Tape, trace: Trace, settings: Settings) -> tuple[Grounder, Toolbox]:
+    """Both sides of the tape, named so that the label of the result is the recorded one."""
+    if trace.prompt is None:
+        return TapeGrounder(tape, trace.engine), TapeToolbox(tape, trace.engine)
+    grounder = replayed_grounder(tape, trace, settings)
+    tools = trace.engine.removeprefix(f"{grounder.engine}+")
+    return grounder, TapeToolbox(tape, tools)
+
+
 def _settings(trace: Trace) -> Settings:
     """Those of the trace, its constants of the method spelt out: no environment, profile or toolset has a say."""
     known = Settings.model_fields
@@ -153,15 +166,23 @@ def _same_method(method: dict[str, Any], trace: Trace) -> None:
 
 def _all_asked(tape: OrderedTape) -> None:
     """Every step was asked for; of a failed query only those before the failure, for it ends where it fails."""
-    failed = [
-        step.index for step in tape.trace.steps if step.error is not None and step.error.code != codec.CANCELLED
-    ]
-    last = min(failed, default=-1) if tape.trace.status == "failed" else len(tape.trace.steps)
+    last = _end(tape.trace) if tape.trace.status == "failed" else len(tape.trace.steps)
     if tape.left and tape.missed:
         raise tape.mismatch(tape.missed[0])
     never = next((step for step in tape.left.values() if step.index < last), None)
     if never is not None:
         raise ReplayMismatch(f"{label(never)} was recorded, but the replay never asks for it")
+
+
+def _end(trace: Trace) -> int:
+    """Number of the step by which a failed query ended; a model that fails is asked again, so no step of its is."""
+    failed = [
+        step.index
+        for step in trace.steps
+        if step.error is not None and step.error.code != codec.CANCELLED and step.seam not in MODEL_SEAMS
+    ]
+    asked_only = trace.prompt is not None and all(step.seam in MODEL_SEAMS for step in trace.steps)
+    return min(failed, default=len(trace.steps) if asked_only else -1)
 
 
 def _how_far(tape: OrderedTape, outcome: Segmentation | BaseException | None) -> str:

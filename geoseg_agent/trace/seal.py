@@ -10,6 +10,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geoseg_agent.trace.jsontext import to_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -69,4 +71,4 @@ def changes(tree: Mapping[str, Any], sealed: Mapping[str, str]) -> list[Change]:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(_canonical(value).encode("utf-8", "replace")).hexdigest()[:_DIGITS]
+    return hashlib.sha256(to_bytes(_canonical(value))).hexdigest()[:_DIGITS]
