@@ -4,9 +4,13 @@ import math
 from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from geoseg_agent.grounding.chat import FRAMES, Fit, Frame, SentImage, Terms
 from geoseg_agent.grounding.frames import OutOfFrame, locate, to_model, to_original
+from geoseg_agent.grounding.model_profiles import PROFILES
+from geoseg_agent.grounding.sent_size import sent_size
 from geoseg_tools.geometry import Box
 
 
@@ -68,6 +72,7 @@ def test_to_original_neither_clamps_nor_rounds_nor_orders():
         ("norm1000-yxyx", (10, 20, 30, 1210), "x2 is 1210, the frame norm1000-yxyx ends at 1000: 21.0 % over"),
         ("pixels", (10, 20, 300, 880), "y2 is 880, the frame pixels ends at 800: 10.0 % over, 2 % are allowed"),
         ("unit", (0.1, 0.2, 1.5, 0.9), "x2 is 1.5, the frame unit ends at 1: 50.0 % over, 2 % are allowed"),
+        ("norm1000", (1, 2, 3, 4e40), "y2 is 4e+40, the frame norm1000 ends at 1000: 4e+39 % over, 2 % are allowed"),
         ("norm1000", (1021, 20, 5, 300), "x1 is 1021, the frame norm1000 ends at 1000: 2.1 % over"),
     ],
 )
@@ -149,3 +154,105 @@ def test_floating_point_does_not_grow_a_box():
         said = (low / 1000, low / 1000, high / 1000, high / 1000)
         assert locate(said, terms("unit"), sent).box == Box(low, low, high, high)
         assert locate((low, low, high, high), terms("norm1000"), sent).box == Box(low, low, high, high)
+
+
+SIZES = [(512, 512), (1000, 1500), (2100, 700), (777, 333), (2048, 2048), (3000, 4000)]
+"""(h, w): square, wide, tall, unaligned; under and over 1000 px."""
+
+
+def shortest(side, sent, frame):
+    """Pixels of the original that a side must have to be two of the picture, whatever the frame rounds away."""
+    step = 1 if frame.space == "pixels" else sent / 1000
+    return math.ceil((2 + step) * side / sent)
+
+
+def sweep(window, sent, frame):
+    """Boxes in the window whose left, top, right and bottom edges together take every place they can."""
+    short_x = shortest(window.width, sent.size[1], frame)
+    short_y = shortest(window.height, sent.size[0], frame)
+    for place in range(max(window.width - short_x, window.height - short_y) + 1):
+        left, top = min(place, window.width - short_x), min(place, window.height - short_y)
+        yield Box(window.x1 + left, window.y1 + top, window.x2, window.y2)
+        yield Box(window.x1, window.y1, window.x1 + left + short_x, window.y1 + top + short_y)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (137, 1041)])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[1]}x{size[0]}")
+@pytest.mark.parametrize("row", PROFILES, ids=lambda row: row.family)
+def test_what_a_perfect_model_says_comes_back_within_a_pixel_of_the_picture(row, size, offset):
+    """For every place of every edge, so that no choice of boxes can hide one that misses."""
+    height, width = size
+    window = Box(offset[0], offset[1], offset[0] + width, offset[1] + height)
+    sent = picture(sent_size(size, row.fit), window)
+    rules = terms(row.frame)
+
+    worst_x = worst_y = 0
+    for box in sweep(window, sent, row.frame):
+        said = to_model(box, row.frame, sent)
+        back, repairs = locate(said, rules, sent)
+        assert repairs == ()
+        worst_x = max(worst_x, abs(back.x1 - box.x1), abs(back.x2 - box.x2))
+        worst_y = max(worst_y, abs(back.y1 - box.y1), abs(back.y2 - box.y2))
+
+    # Whole numbers on both sides: pixels of the original times the scale, against one pixel of the picture.
+    assert worst_x * sent.size[1] <= width
+    assert worst_y * sent.size[0] <= height
+    if width < 1000 and row.frame.space != "pixels":
+        assert worst_x == 0
+
+
+@st.composite
+def framed(draw):
+    """A picture of any window at any size, a frame, and a box in the window."""
+    sides = st.one_of(st.integers(1, 1200), st.integers(1, 20_000))
+    height, width, x, y = draw(sides), draw(sides), draw(st.integers(0, 9999)), draw(st.integers(0, 9999))
+    window = Box(x, y, x + width, y + height)
+    fit = draw(st.sampled_from([row.fit for row in PROFILES]))
+    size = draw(st.one_of(st.just(sent_size((height, width), fit)), st.tuples(sides, sides)))
+    x1, y1 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    x2, y2 = draw(st.integers(x1 + 1, width)), draw(st.integers(y1 + 1, height))
+    return picture(size, window), draw(st.sampled_from(sorted(FRAMES))), Box(x + x1, y + y1, x + x2, y + y2)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(framed())
+def test_the_error_is_half_a_step_and_half_a_pixel_at_most(case):
+    """The bound that holds for every size: floor(s / 2 + 1 / 2) px of the original, s px to a step of the frame.
+
+    Above 1000 px along a side, 0..1000 cannot name every pixel: half a step is side / 2000 px. No rule of rounding
+    undoes that; this one adds no more than the half pixel that whole pixels cost.
+    """
+    sent, name, box = case
+    frame = FRAMES[name]
+    said = to_model(box, frame, sent)
+    try:
+        back = locate(said, terms(frame), sent).box
+    except OutOfFrame:
+        assert box.width < shortest(sent.window.width, sent.size[1], frame) or box.height < shortest(
+            sent.window.height, sent.size[0], frame
+        )
+        return
+
+    for axis, side, pixels in (("x", sent.window.width, sent.size[1]), ("y", sent.window.height, sent.size[0])):
+        parts = {"pixels": pixels, "norm1000": 1000, "unit": 10_000}[frame.space]
+        bound = math.floor(side / parts / 2 + 0.5)
+        for end in "12":
+            assert abs(getattr(back, axis + end) - getattr(box, axis + end)) <= bound
+
+
+NUMBERS = st.one_of(
+    st.integers(-50, 1100), st.floats(-50, 1100), st.floats(-0.1, 1.1), st.integers(), st.floats(), st.just(10**400)
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(NUMBERS, min_size=3, max_size=5), framed(), st.sampled_from(["tolerate", "clamp"]))
+def test_any_numbers_are_a_box_inside_the_window_or_refused(numbers, case, outside):
+    sent, name, _ = case
+    refused = None
+    try:
+        box = locate(numbers, terms(name, outside), sent).box
+    except OutOfFrame as error:
+        refused = str(error)
+
+    assert sent.window.contains(box) if refused is None else 10 < len(refused) < 200

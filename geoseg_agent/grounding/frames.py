@@ -163,7 +163,8 @@ def _inside(name: str, value: float, limit: float, terms: Terms, repairs: list[s
     share = (value - limit if over else -value) / limit
     if terms.outside == "tolerate" and share > TOLERATED + _NOISE:
         where = f"ends at {limit:g}" if over else "starts at 0"
-        how_far = f"{100 * share:.1f} % {'over' if over else 'under'}, {100 * TOLERATED:g} % are allowed"
+        percent = f"{100 * share:{'.1f' if share < 10 else '.3g'}} %"
+        how_far = f"{percent} {'over' if over else 'under'}, {100 * TOLERATED:g} % are allowed"
         raise OutOfFrame(f"{name} is {value:.6g}, the frame {terms.read} {where}: {how_far}")
     clamped = limit if over else 0
     repairs.append(f"{name} clamped from {value:.6g} to {clamped:g}")

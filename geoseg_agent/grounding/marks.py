@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -15,10 +15,15 @@ from geoseg_agent.overlay import _PAPER, _colour, _font, _overlap, _tint, _View
 from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from geoseg_agent.types import TargetMask
     from geoseg_tools.arrays import Mask, Rgb, Size
+
+_Spot: TypeAlias = tuple[float, float, float, float]
+
+_LETTERS = 18
+"""Height of a number, in units of a line."""
 
 _SEEN = 0.4
 """Share of a picture's pixel that makes it part of a mask: below one half, so that narrow things do not vanish."""
@@ -84,24 +89,37 @@ def _resized(mask: Mask, size: Size) -> Mask:
 
 
 def _numbered(canvas: Rgb, placed: list[_Placed], view: _View) -> Rgb:
-    """The numbers at their boxes, largest box first: a number moves to where it covers no other, if there is room."""
+    """The numbers at their boxes, largest box first: where they cover no other number, if there is room."""
     picture = Pillow.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    font = _font(14 * view.unit, bold=True)
+    font = _font(_LETTERS * view.unit, bold=True)
     pad = round(4 * view.unit)
-    height = sum(font.getmetrics()) + pad
-    taken: list[tuple[float, float, float, float]] = []
+    height = float(sum(font.getmetrics()) + pad)
+    taken: list[_Spot] = []
     for number, box, _ in sorted(placed, key=lambda item: -item.box.area):
         width = font.getlength(str(number)) + 2 * pad
-        spots = [
-            (x, y, x + width, y + height)
-            for x in (box.x1, box.x2 - width, box.x2)
-            for y in (box.y1 - height, box.y1, box.y2 - height, box.y2)
-            if 0 <= x <= view.size[1] - width and 0 <= y <= view.size[0] - height
-        ]
+        spots = [spot for spot in _spots(box, width, height) if _fits(spot, view.size)]
         free = (spot for spot in spots if not any(_overlap(spot, other) for other in taken))
-        spot = next(free, spots[0] if spots else (0.0, 0.0, width, float(height)))
+        spot = next(free, spots[0] if spots else (0.0, 0.0, width, height))
         draw.rounded_rectangle(spot, radius=pad, fill=_colour(number - 1))
         draw.text((spot[0] + pad, spot[1] + height / 2), str(number), font=font, fill=_PAPER, anchor="lm")
         taken.append(spot)
     return np.array(picture, dtype=np.uint8)
+
+
+def _spots(box: Box, width: float, height: float) -> Iterator[_Spot]:
+    """Where a number may stand, best first: outside the box, for inside it would hide what it names."""
+    outside = ((box.x1, box.y1 - height), (box.x1, box.y2), (box.x2, box.y1), (box.x1 - width, box.y1))
+    corners = ((box.x2 - width, box.y1 - height), (box.x2 - width, box.y2), (box.x2, box.y2 - height))
+    inside = (
+        (box.x1, box.y1),
+        (box.x2 - width, box.y2 - height),
+        (box.x1, box.y2 - height),
+        (box.x2 - width, box.y1),
+    )
+    for x, y in (*outside, *corners, *inside):
+        yield x, y, x + width, y + height
+
+
+def _fits(spot: _Spot, size: Size) -> bool:
+    return spot[0] >= 0 and spot[1] >= 0 and spot[2] <= size[1] and spot[3] <= size[0]
