@@ -7,6 +7,7 @@ import re
 import pytest
 
 from geoseg_prompts import Prompt, load, names, versions
+from geoseg_prompts.files import found_in
 
 # A changed text is a new version: add a file and a line, never edit one. Traces name these digests.
 PINNED = {
@@ -105,6 +106,17 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_an_unknown_version_lists_the_known_ones():
     with pytest.raises(LookupError, match=r"no version 'v999'; known are v1"):
         load("grounding", "v999")
+
+
+def test_versions_are_in_the_order_of_their_numbers(tmp_path):
+    for path in ("a/v10.md", "a/v2.md", "a/v1.md", "a/v03.md", "a/notes.md", "b/v1.md", "empty/x.txt"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("# user\nx", encoding="utf-8")
+
+    found = found_in(tmp_path)
+
+    assert {name: list(files) for name, files in found.items()} == {"a": ["v1", "v2", "v10"], "b": ["v1"]}
+    assert found["a"]["v10"].name == "v10.md"
 
 
 def test_values_are_text_and_nothing_in_them_is_looked_at():

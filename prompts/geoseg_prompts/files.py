@@ -48,17 +48,19 @@ def load(name: str, version: str | None = None) -> Prompt:
     return Prompt(name=name, version=chosen, sha256=sha256(data).hexdigest(), text=data.decode("utf-8"))
 
 
+def found_in(root: Traversable) -> dict[str, dict[str, Traversable]]:
+    """Name to version to file of the prompts in a folder, versions oldest first; what is no prompt is passed over."""
+    found = {}
+    for folder in root.iterdir():
+        if folder.is_dir():
+            numbered = {
+                int(match.group(1)): file for file in folder.iterdir() if (match := _FILE.fullmatch(file.name))
+            }
+            if numbered:
+                found[folder.name] = {f"v{number}": numbered[number] for number in sorted(numbered)}
+    return found
+
+
 @cache
 def _all() -> dict[str, dict[str, Traversable]]:
-    """Name to version to file, versions oldest first."""
-    found = {}
-    for folder in files("geoseg_prompts").iterdir():
-        if folder.is_dir():
-            numbered = [
-                (int(match.group(1)), file) for file in folder.iterdir() if (match := _FILE.fullmatch(file.name))
-            ]
-            if numbered:
-                found[folder.name] = {
-                    f"v{number}": file for number, file in sorted(numbered, key=lambda pair: pair[0])
-                }
-    return found
+    return found_in(files("geoseg_prompts"))
