@@ -4,6 +4,7 @@
     recording         the journal is open before anything is paid
     ground            what and where                       skipped when the caller gives a box
     segment_target    for each target, together
+    correct           the model looks at the result       when rounds of review are wanted
     Segmentation      finished trace
 
 It holds no retries, threads, clocks or environment access: those have one place each, behind the seams.
@@ -12,6 +13,7 @@ It holds no retries, threads, clocks or environment access: those have one place
 from __future__ import annotations
 
 from asyncio import TaskGroup
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +21,7 @@ from structlog.contextvars import bound_contextvars
 
 from geoseg_agent.admission import Gate
 from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
+from geoseg_agent.correct import Corrected, correct
 from geoseg_agent.errors import ConfigError, first_error
 from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
@@ -27,6 +30,7 @@ from geoseg_agent.logs import log
 from geoseg_agent.routes import segment_target
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.settings import Settings
+from geoseg_agent.trace.model import PromptRecord
 from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingToolbox, recording
 from geoseg_agent.trace.store import Store
 from geoseg_agent.types import MAX_PHRASE, GroundingReply, Hints, Query, Target
@@ -63,7 +67,11 @@ class Agent:
         self.settings = settings or Settings()
         guarded = GuardedToolbox(toolbox or toolbox_of(self.settings))
         self._tools: Toolbox = RecordingToolbox(guarded)
-        self._grounder: Grounder = RecordingGrounder(GuardedGrounder(grounder or grounder_of(self.settings)))
+        found = grounder or grounder_of(self.settings)
+        self._reviewer = GuardedGrounder(found)
+        inside = getattr(found, "traced_inside", False)
+        self._grounder: Grounder = self._reviewer if inside else RecordingGrounder(self._reviewer)
+        self._prompt = _prompt(found)
         self.method = self.settings.method(dict(guarded.defaults))
         self._gate = Gate(self.settings.max_running, self.settings.max_queued)
         self._reading = Lane("read")
@@ -127,33 +135,35 @@ class Agent:
 
     async def _answer(self, image: Image, query: Query, hints: Hints, trace_id: str) -> Segmentation:
         reply = await self._ground(image, query, hints)
+
+        async def segmented(target: Target, number: int) -> TargetMask:
+            return await segment_target(self._tools, self.method, image, _named(target, hints), hints, number)
+
         async with TaskGroup() as together:
             tasks = [
-                together.create_task(segment_target(self._tools, self.method, image, target, hints, number))
+                together.create_task(segmented(target, number))
                 for number, target in enumerate(reply.targets, start=1)
             ]
-        targets = tuple(task.result() for task in tasks)
+        result = Corrected(tuple(task.result() for task in tasks), None, ())
+        if hints.box is None and self._reviewer.rounds:
+            result = await correct(self._reviewer, segmented, image, query, result.targets)
         return Segmentation(
             image=image,
             query=query.text,
             status=reply.status,
-            targets=targets,
-            confidence=_confidence(reply),
+            targets=result.targets,
+            confidence=_confidence(result),
             engine=self._engine(hints),
             reasoning=reply.reasoning,
-            notes=_notes(reply, targets, hints),
+            notes=_notes((*reply.notes, *result.notes), result.targets, hints),
             trace_id=trace_id,
         )
 
     async def _ground(self, image: Image, query: Query, hints: Hints) -> GroundingReply:
         if hints.box is not None:
-            target = Target(hints.box, hints.phrase or query.text[:MAX_PHRASE])
+            target = Target(hints.box, query.text[:MAX_PHRASE])
             return GroundingReply("found", (target,), "The box comes from the caller.")
-        reply = await self._grounder.ground(image, query)
-        if hints.phrase is None:
-            return reply
-        named = tuple(Target(t.box, hints.phrase, t.confidence, t.within) for t in reply.targets)
-        return GroundingReply(reply.status, named, reply.reasoning, reply.notes)
+        return await self._grounder.ground(image, query)
 
     def _engine(self, hints: Hints) -> str:
         return self._tools.engine if hints.box else engine_name(self._grounder.engine, self._tools.engine)
@@ -168,19 +178,33 @@ class Agent:
             image=image,
             query=query,
             hints=hints,
+            prompt=None if hints.box else self._prompt,
         )
 
 
-def _confidence(reply: GroundingReply) -> float | None:
-    """The mean of the targets' confidences, or None where one of them has none: nothing is invented."""
-    given = [target.confidence for target in reply.targets if target.confidence is not None]
-    return sum(given) / len(given) if given and len(given) == len(reply.targets) else None
+def _prompt(grounder: Grounder) -> PromptRecord | None:
+    """What a model is asked with, where the grounder asks one."""
+    prompt = getattr(grounder, "prompt", None)
+    return prompt and PromptRecord(name=prompt.name, version=prompt.version, sha256=prompt.sha256)
 
 
-def _notes(reply: GroundingReply, targets: tuple[TargetMask, ...], hints: Hints) -> tuple[str, ...]:
+def _named(target: Target, hints: Hints) -> Target:
+    """The target under the caller's phrase, where there is one."""
+    return target if hints.phrase is None else replace(target, phrase=hints.phrase)
+
+
+def _confidence(result: Corrected) -> float | None:
+    """The mean of the targets' confidences, or the review's verdict, or None: nothing is invented."""
+    given = [found.target.confidence for found in result.targets if found.target.confidence is not None]
+    if given and len(given) == len(result.targets):
+        return sum(given) / len(given)
+    return None if result.score is None else result.score / 10
+
+
+def _notes(said: tuple[str, ...], targets: tuple[TargetMask, ...], hints: Hints) -> tuple[str, ...]:
     lost = [
         f"the point ({p.x}, {p.y}) lies in no target's region and was not used; give a box with it"
         for p in hints.points
         if not any(t.roi.x1 <= p.x < t.roi.x2 and t.roi.y1 <= p.y < t.roi.y2 for t in targets)
     ]
-    return tuple(dict.fromkeys([*reply.notes, *(note for target in targets for note in target.notes), *lost]))
+    return tuple(dict.fromkeys([*said, *(note for target in targets for note in target.notes), *lost]))

@@ -7,7 +7,7 @@ pixel that the image marks as nodata.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -16,13 +16,15 @@ from geoseg_tools.geometry import resize_nearest, whole
 from geoseg_tools.protocols import Masks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from geoseg_agent.correct import Reviewer
+    from geoseg_agent.grounding.review import Review
     from geoseg_agent.imagery import Image
     from geoseg_agent.seams import Grounder, Toolbox
-    from geoseg_agent.types import GroundingReply, Query
+    from geoseg_agent.types import GroundingReply, Query, TargetMask
     from geoseg_tools.arrays import Heat, Points
     from geoseg_tools.crop import Crop
 
@@ -43,11 +45,16 @@ def _faults(of: str) -> Iterator[None]:
 
 
 class GuardedGrounder:
-    """A Grounder whose targets lie inside the image and whose crashes are `ToolFailed`."""
+    """A Grounder whose targets lie inside the image and whose crashes are `ToolFailed`.
+
+    Attributes:
+        rounds: how often it may correct a result; 0 where it cannot.
+    """
 
     def __init__(self, inner: Grounder) -> None:
         self.inner = inner
         self.engine = inner.engine
+        self.rounds: int = getattr(inner, "rounds", 0)
 
     async def ground(self, image: Image, query: Query) -> GroundingReply:
         """As `Grounder.ground`.
@@ -64,6 +71,11 @@ class GuardedGrounder:
                     f"{image.size[1]} x {image.size[0]} pixels"
                 )
         return reply
+
+    async def review(self, image: Image, query: Query, targets: Sequence[TargetMask]) -> Review:
+        """As `Reviewer.review`, of a grounder that is one."""
+        with _faults(f"grounder {self.engine}"):
+            return await cast("Reviewer", self.inner).review(image, query, targets)
 
     async def aclose(self) -> None:
         """As `Grounder.aclose`."""
