@@ -1,0 +1,233 @@
+"""Find the answer in a reply: in the arguments of calls, then in the content, then in the reasoning.
+
+The last complete value that has the shape of an answer wins. A value that began and never closed is not read in
+part, and nothing that was only thought stands in for an answer that was cut off.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from geoseg_agent.grounding.markup import read_boxes, read_calls
+from geoseg_agent.grounding.phrases import remark
+from geoseg_agent.grounding.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.scan import scan
+from geoseg_agent.grounding.shapes import TOOL, is_answer, is_bare, is_call, is_item, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoseg_agent.grounding.chat import Call, ChatReply
+    from geoseg_agent.grounding.scan import Value
+
+Source = Literal["call", "content", "reasoning"]
+
+_THOUGHT: Final = re.compile(r"</think(?:ing)?>|◁/think▷")
+_THINKS: Final = re.compile(r"<think(?:ing)?>|◁think▷")
+_BETWEEN: Final = re.compile(r"[\s,;]*+")
+_SAYS: Final = re.compile(r"\w")
+_SHOWN: Final = 80
+_FORM: Final = "must be one JSON object with status, targets and reasoning"
+
+
+class Extract(NamedTuple):
+    """The answer as the model gave it.
+
+    Attributes:
+        answers: decoded JSON: one value, or one for each of several calls.
+        repairs: what stood around it.
+        source: where it was.
+    """
+
+    answers: tuple[Any, ...]
+    repairs: tuple[str, ...]
+    source: Source
+
+
+class _Read(NamedTuple):
+    """What one text holds.
+
+    Attributes:
+        answers: empty where there is none.
+        repairs: what stood around them.
+        end: index behind them.
+        cut: whether a value begins that never closes, so that the answers are not all.
+        refused: why something that looks like JSON is none.
+    """
+
+    answers: tuple[Any, ...] = ()
+    repairs: tuple[str, ...] = ()
+    end: int = 0
+    cut: bool = False
+    refused: str | None = None
+
+
+def extract(reply: ChatReply) -> Extract:
+    """The answer in a reply.
+
+    Raises:
+        RejectedReply: there is none, it was cut off, or the model refused.
+    """
+    if reply.refusal and reply.refusal.strip():
+        rule = "is a refusal; must be the answer, with status not_found where nothing fits the query"
+        raise RejectedReply([Violation("", _excerpt(reply.refusal), rule)], truncated=was_cut(reply))
+    called = _from_calls(reply, [call for call in reply.calls if call.arguments.strip() not in {"", "{}", "null"}])
+    if called is not None:
+        return called
+    thought, said = _thoughts(reply.content or "")
+    read = _read(said)
+    if read.answers and not read.cut:
+        return Extract(read.answers, read.repairs, "content")
+    if read.cut or read.refused:
+        raise _missing(reply, said, read)
+    for text in filter(None, (thought, reply.reasoning)):
+        read = _read(text)
+        # A draft inside thoughts that were cut off is no answer.
+        settled = not was_cut(reply) or _SAYS.search(text, read.end) is None
+        if read.answers and not read.cut and settled:
+            return Extract(read.answers, read.repairs, "reasoning")
+    raise _missing(reply, said, read)
+
+
+def was_cut(reply: ChatReply) -> bool:
+    """Whether the server or this side says that the reply ended early."""
+    return reply.finish == "length" or reply.stopped in {"whitespace", "repetition", "size"}
+
+
+def _from_calls(reply: ChatReply, calls: Sequence[Call]) -> Extract | None:
+    answers: list[Any] = []
+    repairs: list[str] = []
+    for call in calls:
+        read = _read(call.arguments)
+        if not read.answers or read.cut:
+            raise _missing(reply, call.arguments, read)
+        answers += read.answers
+        repairs += read.repairs
+        if call.name != TOOL:
+            repairs.append("call of another function taken")
+    if len(answers) > 1:
+        repairs.append(f"{len(answers)} calls joined")
+    return Extract(tuple(answers), tuple(repairs), "call") if answers else None
+
+
+def _thoughts(content: str) -> tuple[str, str]:
+    """What was thought in the content, and what was said after it."""
+    end = 0
+    for mark in _THOUGHT.finditer(content):
+        end = mark.end()
+    thought, said = content[:end], content[end:]
+    if (opening := _THINKS.search(said)) is not None:
+        return thought + said[opening.start() :], said[: opening.start()]
+    return thought, said
+
+
+def _read(text: str) -> _Read:
+    """The answer in one text."""
+    marked = read_calls(text)
+    if marked is not None:
+        return _calls(marked.data, _Read((), (marked.repair,), len(text), not marked.complete))
+    found = scan(text)
+    whole = [value for value in found.values if is_answer(value.data)]
+    if whole:
+        return _whole(text, whole, found.unclosed)
+    boxes = read_boxes(text)
+    if boxes is not None:
+        return _Read((boxes.data,), (boxes.repair,), len(text), not boxes.complete, found.refused)
+    items = [value for value in found.values if is_item(value.data)]
+    if items:
+        return _items(text, items, found.unclosed)
+    bare = [value for value in found.values if is_bare(value.data)]
+    if bare and found.unclosed is None and found.refused is None:
+        return _Read((bare[-1].data,), _around(text, bare[-1:]), bare[-1].end)
+    nothing = _Read((), (), 0, found.unclosed is not None, found.refused)
+    # An object of something else is refused for what it holds rather than called missing.
+    others = [value for value in found.values if isinstance(value.data, dict)]
+    return nothing._replace(answers=(others[-1].data,)) if others else nothing
+
+
+def _whole(text: str, whole: Sequence[Value], unclosed: int | None) -> _Read:
+    """The last whole answer; calls written as text are taken together."""
+    last = whole[-1]
+    calls = [value for value in whole if _holds_calls(value.data)]
+    if not _holds_calls(last.data):
+        return _Read((last.data,), _around(text, [last]), last.end)
+    every = [call for value in calls for call in (value.data if isinstance(value.data, list) else [value.data])]
+    read = _Read((), ("call written as text read", *_around(text, calls)), last.end)
+    return _calls(every, read._replace(cut=unclosed is not None and unclosed > last.end))
+
+
+def _holds_calls(data: Any) -> bool:
+    return is_call(data) or (isinstance(data, list) and any(map(is_call, data)))
+
+
+def _calls(calls: Sequence[Any], read: _Read) -> _Read:
+    """The arguments of calls written as text; arguments may be text in turn."""
+    answers: list[Any] = []
+    repairs = list(read.repairs)
+    for call in calls:
+        name, arguments = opened(call) if is_call(call) else (TOOL, call)
+        if name != TOOL:
+            repairs.append("call of another function taken")
+        if isinstance(arguments, str):
+            inner = scan(arguments)
+            if not inner.values:
+                return read._replace(cut=read.cut or inner.unclosed is not None, refused=inner.refused or _FORM)
+            arguments = inner.values[-1].data
+        answers.append(arguments)
+    if len(answers) > 1:
+        repairs.append(f"{len(answers)} calls joined")
+    return read._replace(answers=tuple(answers), repairs=tuple(repairs))
+
+
+def _items(text: str, items: Sequence[Value], unclosed: int | None) -> _Read:
+    """Targets one after another instead of in a list: the last, and those right before it."""
+    first = len(items) - 1
+    while first and _BETWEEN.fullmatch(text, items[first - 1].end, items[first].start):
+        first -= 1
+    taken = items[first:]
+    repairs = _around(text, taken)
+    if len(taken) == 1:
+        answer: Any = taken[0].data
+    else:
+        answer, repairs = [value.data for value in taken], ("objects taken as a list", *repairs)
+    return _Read((answer,), repairs, taken[-1].end, unclosed is not None and unclosed > taken[-1].start)
+
+
+def _around(text: str, taken: Sequence[Value]) -> tuple[str, ...]:
+    """What the answer was found among."""
+    before, after = text[: taken[0].start].strip(), text[taken[-1].end :].strip()
+    repairs = [repair for value in taken for repair in value.repairs]
+    if "```" in before or "```" in after:
+        repairs.append("fence removed")
+    if before.strip("`") not in {"", "json", "JSON"} or after.strip("`"):
+        repairs.append("text around the answer ignored")
+    return tuple(dict.fromkeys(repairs))
+
+
+def _missing(reply: ChatReply, text: str, read: _Read) -> RejectedReply:
+    """Why there is no answer in `text`, the likeliest cause first."""
+    truncated = was_cut(reply) or read.cut
+    path, value = "", _excerpt(text)
+    if reply.stopped == "repetition":
+        path, rule = "targets", "repeats the same box again and again; must name each thing once"
+    elif reply.stopped == "whitespace":
+        rule = "goes on with endless whitespace; must be one compact JSON object"
+    elif reply.finish == "content_filter":
+        rule = "was withheld by the server's content filter; must be the answer in neutral words"
+    elif truncated and not text.strip():
+        rule = "is missing, the thinking took all the room; must be given at once"
+    elif truncated:
+        value = _tail(text)
+        rule = "is cut off; must be complete, so name fewer things and be brief"
+    else:
+        rule = read.refused or _FORM
+    return RejectedReply([Violation(path, value, rule)], truncated=truncated)
+
+
+def _excerpt(text: str) -> str:
+    return remark(text, _SHOWN) or "empty"
+
+
+def _tail(text: str) -> str:
+    return remark(text, _SHOWN) if len(text) <= _SHOWN else f"…{remark(text[1 - _SHOWN :], _SHOWN - 1)}"

@@ -1,0 +1,119 @@
+"""Read what some families write instead of JSON: boxes in marks, calls in XML. One pass each; the JSON comes after.
+
+<ref>car</ref><box>[[x1, y1, x2, y2], ...]</box>                                     InternVL
+<|object_ref_start|>car<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>     Qwen-VL, Qwen2-VL
+<function=name><parameter=key>value</parameter></function>                           Qwen3-Coder, Qwen3.5
+<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value></tool_call>        GLM-4.5
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+from geoseg_agent.grounding.scan import as_object, scan
+
+_BOX: Final = re.compile(
+    r"<ref>(?P<ref>[^<]*+)</ref>|<\|object_ref_start\|>(?P<object>[^<]*+)<\|object_ref_end\|>"
+    r"|<box>(?P<box>[^<]*+)(?P<end></box>)?|<\|box_start\|>(?P<span>[^<]*+)(?P<stop><\|box_end\|>)?"
+)
+_CORNERS: Final = re.compile(
+    r"\(\s*+(-?[\d.]++)\s*+,\s*+(-?[\d.]++)\s*+\)\s*+,?\s*+\(\s*+(-?[\d.]++)\s*+,\s*+(-?[\d.]++)\s*+\)"
+)
+_CALL: Final = re.compile(
+    r"<function=(?P<function>[^<>\s]{1,80})>|<tool_call>\s*+(?P<call>[\w.-]{1,80})\s*+(?=<arg_key>)"
+)
+_PARAMETER: Final = re.compile(
+    r"<parameter=(?P<name>[^<>\s]{1,80})>|<arg_key>(?P<key>[^<>]{1,80})</arg_key>\s*+<arg_value>"
+)
+_END: Final = re.compile(r"</function>|</tool_call>")
+
+
+class Marked(NamedTuple):
+    """What stands in a family's own marks.
+
+    Attributes:
+        data: as JSON would give it: a list of targets, or a list of calls.
+        complete: whether every mark is closed.
+        repair: what was read.
+    """
+
+    data: list[Any]
+    complete: bool
+    repair: str
+
+
+def read_boxes(text: str) -> Marked | None:
+    """Boxes in a family's own marks as targets, or None where there is none.
+
+    A reference names all boxes up to the next; a box before any has no label.
+    """
+    targets: list[dict[str, Any]] = []
+    label: str | None = None
+    complete, seen = True, False
+    for mark in _BOX.finditer(text):
+        name = mark["ref"] if mark["ref"] is not None else mark["object"]
+        if name is not None:
+            label = name.strip()
+            continue
+        seen = True
+        complete = complete and bool(mark["end"] or mark["stop"])
+        named = {} if label is None else {"label": label}
+        boxes = _boxes_in(mark["box"] if mark["box"] is not None else mark["span"])
+        targets.extend({"bbox_2d": box, **named} for box in boxes)
+    return Marked(targets, complete, "box markup read") if seen else None
+
+
+def _boxes_in(body: str) -> list[Any]:
+    corners = [[_number(number) for number in found.groups()] for found in _CORNERS.finditer(body)]
+    if corners:
+        return corners
+    values = [value.data for value in scan(body).values]
+    return [box for value in values for box in (value if _is_nested(value) else [value])] or [body.strip()]
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, list) for item in value)
+
+
+def _number(digits: str) -> float | str:
+    try:
+        return float(digits)
+    except ValueError:
+        return digits  # "1.2.3" is for the validator to refuse
+
+
+def read_calls(text: str) -> Marked | None:
+    """Calls written as XML, as `{"name", "arguments"}`, or None where there is none."""
+    starts = list(_CALL.finditer(text))
+    calls: list[dict[str, Any]] = []
+    complete = True
+    ends = [*(following.start() for following in starts[1:]), len(text)]
+    for start, end in zip(starts, ends, strict=False):
+        arguments, whole = _parameters(text, start.end(), end)
+        complete = complete and whole
+        calls.append({"name": start["function"] or start["call"], "arguments": arguments})
+    return Marked(calls, complete, "call markup read") if calls else None
+
+
+def _parameters(text: str, position: int, end: int) -> tuple[dict[str, Any], bool]:
+    """The parameters between two indices, and whether the last of them and the call are closed."""
+    found: list[tuple[str, Any]] = []
+    while (opening := _PARAMETER.search(text, position, end)) is not None:
+        closing = "</parameter>" if opening["name"] else "</arg_value>"
+        stop = text.find(closing, opening.end(), end)
+        if stop < 0:
+            return as_object(found), False
+        name = (opening["name"] or opening["key"]).strip()
+        found.append((name, _value(text[opening.end() : stop].strip())))
+        position = stop + len(closing)
+    return as_object(found), _END.search(text, position, end) is not None
+
+
+def _value(written: str) -> Any:
+    """JSON where it is a list, an object or null, else the text itself."""
+    if written == "null":
+        return None
+    found = scan(written)
+    spans_all = len(found.values) == 1 and found.values[0].end - found.values[0].start == len(written)
+    return found.values[0].data if spans_all else written
