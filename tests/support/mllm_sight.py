@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
+# Pure colours, which ground seen from above does not have; white only over ground that is darker all around.
 PALETTE = {
     "red": ((255, 0, 0), (220, 30, 30)),
     "green": ((0, 255, 0), (0, 160, 0), (30, 180, 60)),
@@ -20,12 +21,10 @@ PALETTE = {
     "orange": ((255, 128, 0), (255, 160, 30)),
     "purple": ((128, 0, 128), (130, 40, 180)),
     "white": ((255, 255, 255),),
-    "black": ((0, 0, 0),),
-    "grey": ((128, 128, 128),),
 }
-ALIASES = {"gray": "grey", "violet": "purple", "pink": "magenta", "lime": "green", "turquoise": "cyan"}
+ALIASES = {"violet": "purple", "pink": "magenta", "lime": "green", "turquoise": "cyan"}
 # Colours nobody paints with here, which a query may still ask for: known words, never found.
-STRANGERS = ("brown", "beige", "teal", "maroon", "navy", "olive", "gold", "silver", "crimson", "indigo")
+STRANGERS = ("black", "grey", "gray", "brown", "beige", "teal", "navy", "olive", "gold", "silver")
 
 _WORDS = re.compile(r"\b(" + "|".join([*PALETTE, *ALIASES, *STRANGERS]) + r")\b", re.IGNORECASE)
 _TOLERANCE = 60.0  # RGB distance from the nearest shade of a colour that still counts as it
