@@ -170,7 +170,7 @@ def sweep(window, sent, frame, stride):
     """Boxes in the window whose left, top, right and bottom edges together take every `stride`th place they can."""
     short_x = shortest(window.width, sent.size[1], frame)
     short_y = shortest(window.height, sent.size[0], frame)
-    for place in range(max(window.width - short_x, window.height - short_y) + 1, stride):
+    for place in range(0, max(window.width - short_x, window.height - short_y) + 1, stride):
         left, top = min(place, window.width - short_x), min(place, window.height - short_y)
         yield Box(window.x1 + left, window.y1 + top, window.x2, window.y2)
         yield Box(window.x1, window.y1, window.x1 + left + short_x, window.y1 + top + short_y)
@@ -186,14 +186,16 @@ def test_what_a_perfect_model_says_comes_back_within_a_pixel_of_the_picture(row,
     sent = picture(sent_size(size, row.fit), window)
     rules = terms(row.frame)
 
-    worst_x = worst_y = 0
+    worst_x = worst_y = boxes = 0
     for box in sweep(window, sent, row.frame, stride):
         said = to_model(box, row.frame, sent)
         back, repairs = locate(said, rules, sent)
         assert repairs == ()
+        boxes += 1
         worst_x = max(worst_x, abs(back.x1 - box.x1), abs(back.x2 - box.x2))
         worst_y = max(worst_y, abs(back.y1 - box.y1), abs(back.y2 - box.y2))
 
+    assert boxes > max(size) / stride
     # Whole numbers on both sides: pixels of the original times the scale, against one pixel of the picture.
     assert worst_x * sent.size[1] <= width
     assert worst_y * sent.size[0] <= height
