@@ -164,7 +164,7 @@ def test_every_broken_rule_is_named_and_the_message_counts_them():
         "calls[1].more",
     ]
     assert caught.value.message == (
-        'calls[1].targets[0].bbox_2d[0] is "a": must be a number, not text; and 2 more like this'
+        'calls[1].targets[0].bbox_2d[0] is "a": must be a number; and 2 more like this'
     )
 
 

@@ -28,7 +28,7 @@ _VALUE: Final = 80
 _RULES: Final = {
     "missing": "must be given",
     "extra_forbidden": "is no part of the answer and must be left out",
-    "float_type": "must be a number, not text",
+    "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "too_short": "must be four numbers",
     "too_long": "must be four numbers",

@@ -25,6 +25,7 @@ Source = Literal["call", "content", "reasoning"]
 
 _THOUGHT: Final = re.compile(r"</think(?:ing)?>|◁/think▷")
 _THINKS: Final = re.compile(r"<think(?:ing)?>|◁think▷")
+_MARKS: Final = re.compile(r"```\w*|</?\w{1,20}>|<\|\w{1,30}\|>")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _SAYS: Final = re.compile(r"\w")
 _SHOWN: Final = 80
@@ -137,13 +138,19 @@ def _read(text: str) -> _Read:
     items = [value for value in found.values if is_item(value.data)]
     if items:
         return _items(text, items, found.unclosed)
-    bare = [value for value in found.values if is_bare(value.data)]
-    if bare and found.unclosed is None and found.refused is None:
-        return _Read((bare[-1].data,), _around(text, bare[-1:]), bare[-1].end)
+    if len(found.values) == 1 and is_bare(found.values[0].data) and _stands_alone(text, found.values[0]):
+        bare = found.values[0]
+        return _Read((bare.data,), _around(text, [bare]), bare.end)
     nothing = _Read((), (), 0, found.unclosed is not None, found.refused)
     # An object of something else is refused for what it holds rather than called missing.
     others = [value for value in found.values if isinstance(value.data, dict)]
     return nothing._replace(answers=(others[-1].data,)) if others else nothing
+
+
+def _stands_alone(text: str, value: Value) -> bool:
+    """Whether nothing but marks stands around: in prose, "[]" and numbers may mean anything."""
+    around = f"{text[: value.start]} {text[value.end :]}"
+    return _SAYS.search(_MARKS.sub(" ", around)) is None
 
 
 def _whole(text: str, whole: Sequence[Value], unclosed: int | None) -> _Read:

@@ -67,17 +67,17 @@ def _without_hidden(text: str) -> str:
 
 
 def _words(text: str) -> Iterator[str]:
-    """Letters, digits, simple punctuation and at most two marks on each; a space for anything else."""
-    marks = 0
+    """Letters, digits with at most two marks on each, and simple punctuation; a space for anything else."""
+    room = 0
     for character in text:
         kind = unicodedata.category(character)[0]
-        marks = marks + 1 if kind == "M" else 0
-        if kind in {"L", "N"} or character in _PUNCTUATION:
-            yield character
-        elif kind != "M":
-            yield " "
-        elif marks <= _MOST_MARKS:
-            yield character
+        if kind == "M":
+            room -= 1
+            if room >= 0:
+                yield character
+            continue
+        room = _MOST_MARKS if kind in {"L", "N"} else 0
+        yield character if room or character in _PUNCTUATION else " "
 
 
 def _cut(text: str, most: int) -> str:

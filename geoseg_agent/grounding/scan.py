@@ -25,7 +25,8 @@ _MARK: Final = r"```|</?tool_call>|</?think>|<\|begin_of_box\|>|<\|end_of_box\|>
 _OUTSIDE: Final = re.compile(r"[{\[]")
 _INSIDE: Final = re.compile(rf'["{{}}\[\]]|{_MARK}')
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_KEY: Final = r'"[^"\\]{0,200}+(?:"\s*+(?::|\Z)|\Z)'
+# A key without its double quotes begins a value too: one that is refused whole, not read in part.
+_KEY: Final = r"""(?:"[^"\\]{0,200}+(?:"\s*+(?::|\Z)|\Z)|'[^']{0,200}+'\s*+:|[A-Za-z_]\w{0,80}+\s*+:)"""
 _BEGINS: Final = re.compile(rf"\{{\s*+(?:\}}|{_KEY}|\Z)|\[\s*+(?:[\[{{\]]|\Z)")
 _NUMBER: Final = r'\s*+"?[-+]?[\d.]++(?:[eE][-+]?\d++)?"?\s*+'
 _NUMBERS: Final = re.compile(rf"\[{_NUMBER}(?:,{_NUMBER})*+(\]|\Z|,?\s*+\Z)")
@@ -87,7 +88,8 @@ class _Stretch(NamedTuple):
 def scan(text: str) -> Scan:
     """Every complete JSON object and array in `text`, and whether one begins that never closes.
 
-    A bracket begins a value where a key, an object, an array or numbers follow it; other brackets are prose.
+    A bracket begins a value where a key, an object, an array or numbers follow it; other brackets are prose. What is
+    balanced but no JSON is refused whole.
     """
     values: list[Value] = []
     refused: str | None = None
