@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.settings import Settings
 
-GROUNDERS = ("auto", "classical", "scripted:FILE", "replay:FILE")
+GROUNDERS = ("auto", "classical", "openai", "scripted:FILE", "replay:FILE")
 TOOLBOXES = ("classical",)
 MOST_LANES = 4  # the classical tools are bound by memory bandwidth beyond a few threads
 
@@ -34,7 +34,9 @@ def grounder_of(settings: Settings) -> Grounder:
         ConfigError: it cannot be built as configured.
     """
     name, _, argument = settings.grounder.partition(":")
-    if name in {"auto", "classical"} and not argument:
+    if settings.grounder == "openai" or (settings.grounder == "auto" and settings.base_url is not None):
+        return _mllm(settings)
+    if settings.grounder in {"auto", "classical"}:
         from geoseg_agent.grounding.classical import ClassicalGrounder  # noqa: PLC0415 - only when chosen
 
         return ClassicalGrounder(_lanes())
@@ -48,6 +50,29 @@ def grounder_of(settings: Settings) -> Grounder:
         return grounder_from_trace(argument)
     found = _foreign("geoseg_agent.grounders", settings.grounder, GROUNDERS, "GEOSEG_GROUNDER")
     return cast("Grounder", _made(found, settings, settings.grounder, needs=("engine", "ground", "aclose")))
+
+
+def _mllm(settings: Settings) -> Grounder:
+    if settings.base_url is None:
+        raise ConfigError(
+            "the grounder openai needs an endpoint", hint="set GEOSEG_BASE_URL, for example http://localhost:8000/v1"
+        )
+    from geoseg_agent.grounding.cache import FileCache  # noqa: PLC0415 - only when chosen
+    from geoseg_agent.grounding.mllm import Asking, MllmGrounder  # noqa: PLC0415
+    from geoseg_agent.grounding.openai_chat import OpenAIEndpoint  # noqa: PLC0415
+    from geoseg_agent.grounding.sent_image import SentImages  # noqa: PLC0415
+    from geoseg_agent.trace.record_chat import (  # noqa: PLC0415
+        RecordingCache,
+        RecordingEndpoint,
+        RecordingPictures,
+    )
+
+    return MllmGrounder(
+        RecordingEndpoint(OpenAIEndpoint(settings)),
+        RecordingPictures(SentImages()),
+        None if settings.cache is None else RecordingCache(FileCache(settings.cache)),
+        Asking.of(settings),
+    )
 
 
 def toolbox_of(settings: Settings) -> Toolbox:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoseg_agent import cli_trace
+from geoseg_agent import cli_doctor, cli_trace
 from geoseg_agent.console import err, note, out, print_error, print_json, progress
 from geoseg_agent.errors import GeoSegError, InputError, QueryError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     "Try it: `geoseg sample --out demo`, then `geoseg segment demo/lakeside/scene.tif 'Segment the lake.'`",
 )
 app.add_typer(cli_trace.app, name="trace")
+app.add_typer(cli_doctor.app, name="doctor")
 
 
 def _version(value: bool) -> None:
@@ -73,13 +74,19 @@ def segment(
         str | None, typer.Option(help="default, paper or released-code: a named set of the method's constants.")
     ] = None,
     grounder: Annotated[
-        str | None, typer.Option(help="auto, classical, scripted:FILE, replay:FILE or module:factory.")
+        str | None, typer.Option(help="auto, classical, openai, scripted:FILE, replay:FILE or module:factory.")
     ] = None,
     tools: Annotated[str | None, typer.Option(help="classical or module:factory.")] = None,
     bands: Annotated[
         str | None, typer.Option(help="Bands shown as red,green,blue, from 1; for example 4,3,2.")
     ] = None,
     traces: Annotated[str | None, typer.Option(help="Folder for traces, or none; default ./traces.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Times the model is asked; what at least half agree on is kept.")
+    ] = None,
+    verify_rounds: Annotated[
+        int | None, typer.Option(help="Times the model may look at the result and correct it, 0 to 3.")
+    ] = None,
     deadline: Annotated[float | None, typer.Option(help="Seconds the query may take.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
 ) -> None:
@@ -94,6 +101,7 @@ def segment(
     - `geoseg segment port.png "Where could ducks swim?" --json | jq .confidence`
     - `geoseg segment scene.tif "warehouse" --box 120,80,420,300 --point 200,150 --point -400,290`
     - `GEOSEG_GROUNDER=scripted:boxes.json geoseg segment scene.tif "the halls"`
+    - `GEOSEG_BASE_URL=http://localhost:8000/v1 geoseg segment scene.tif "where could I seek medical help?"`
 
     Every option can be set as an environment variable, for example `GEOSEG_PROFILE=paper`.
     """
@@ -105,7 +113,7 @@ def segment(
         "bands": bands,
         "traces": traces,
     }
-    given |= {"deadline": deadline}
+    given |= {"samples": samples, "verify_rounds": verify_rounds, "deadline": deadline}
     try:
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
@@ -250,14 +258,6 @@ def replay(
             print_error(error)
             code = code or error.exit_code
     raise typer.Exit(code)
-
-
-@app.command()
-def doctor() -> None:
-    """Say what is installed, which backends are ready, and how to get what is missing."""
-    from geoseg_agent.doctor import examine, show  # noqa: PLC0415 - as above
-
-    show(examine())
 
 
 def main() -> None:

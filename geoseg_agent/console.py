@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from geoseg_agent.errors import GeoSegError
 
@@ -20,17 +20,20 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def progress(doing: str) -> Iterator[None]:
-    """A spinner with elapsed time while the block runs, on a terminal; nothing elsewhere."""
+def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A spinner with elapsed time while the block runs, on a terminal; nothing elsewhere.
+
+    Yields a function that takes how much is done and of how much, for work that can be counted.
+    """
     if not err.is_terminal:
-        yield
+        yield lambda _done, _total: None
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - not for --help
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
-        bar.add_task(escape(doing), total=None)
-        yield
+        task = bar.add_task(escape(doing), total=None)
+        yield lambda done, total: bar.update(task, description=f"{escape(doing)}: {done} of {total}")
 
 
 def print_json(value: dict[str, Any]) -> None:

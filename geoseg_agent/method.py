@@ -56,7 +56,7 @@ class Method:
         return asdict(self)
 
 
-PROFILES: Final[Mapping[str, Method]] = {
+PROFILES: Final[Mapping[Profile, Method]] = {
     "default": Method(),
     "paper": Method(min_crop=0),
     "released-code": Method(rounding="truncate", picker="threshold", point_prompt="each", gamma=0.0),

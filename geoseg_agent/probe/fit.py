@@ -125,7 +125,7 @@ def examine(answers: Sequence[Answer]) -> Finding:
         frame, fit = min(likely.items(), key=lambda item: item[1].residual)
         if fit.residual > _NEAR * max(max(answer.sent.size) for answer in given):
             return Finding(None, (), named, 0.0, *nothing, *counts)
-    iou = median(_iou(answer, frame) for answer in given)
+    iou = median(iou_of(answer, frame) for answer in given)
     return Finding(frame, (), named, iou, *fit, *counts)
 
 
@@ -170,8 +170,8 @@ def _fit(answers: Sequence[Answer], frame: Frame) -> _Fit:
     return _Fit((scale[0], scale[1]), (shift[0], shift[1]), float(np.median(np.concatenate(left))))
 
 
-def _iou(answer: Answer, frame: Frame) -> float:
-    """Of the box drawn and the box said, both as they are, outside of the picture too."""
+def iou_of(answer: Answer, frame: Frame) -> float:
+    """Intersection over union of the box drawn and the box said, both as they are, outside of the picture too."""
     true, said = _corners(answer, frame)
     common = np.clip(np.minimum(true[1], said[1]) - np.maximum(true[0], said[0]), 0, None).prod()
     areas = [float(np.clip(box[1] - box[0], 0, None).prod()) for box in (true, said)]

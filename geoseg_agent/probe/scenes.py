@@ -77,5 +77,7 @@ def _texture(rng: np.random.Generator, size: Size) -> Rgb:
     """(h, w, 3) uint8: soil and grass in patches, with grain; nothing in it is as pure as a rectangle's colour."""
     share = 1 / (1 + np.exp(-2 * fractal(rng, size, max(size) / 8)))
     light = 1 + 0.12 * fractal(rng, size, 6, octaves=2)
-    mixed = share[..., None] * np.float32(_SOIL) + (1 - share[..., None]) * np.float32(_GRASS)
-    return np.clip(mixed * light[..., None], 0, 255).astype(np.uint8)
+    soil, grass = (np.array(colour, dtype=np.float32) for colour in (_SOIL, _GRASS))
+    mixed = share[..., None] * soil + (1 - share[..., None]) * grass
+    pixels: Rgb = np.clip(mixed * light[..., None], 0, 255).astype(np.uint8)
+    return pixels

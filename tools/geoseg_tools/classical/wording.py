@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from geoseg_tools.classical.reading import Reading
     from geoseg_tools.classical.select import Choice
 
-SWITCH = "This is the offline baseline, which knows few words; GEOSEG_GROUNDER=module:factory asks a model instead."
+SWITCH = "This is the offline baseline, which knows few words; GEOSEG_BASE_URL=http://... asks a model instead."
 
 _MEANING = {
     "stability": "how well the region holds when the image is made smaller and darker",

@@ -1,0 +1,202 @@
+"""Stage 1 by a multimodal model: picture and query out, strictly validated targets in.
+
+    terms     what this endpoint speaks and how its boxes are read
+    cache     a reply to the same question, where there is one and a cache is wanted
+    view      the picture as it is sent
+    ask       `samples` times side by side, each until it is valid or given up
+    merge     several samples become one reply
+
+Everything outside comes through the protocols of `geoseg_agent.grounding.chat`, so a trace can stand in for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from geoseg_agent.errors import EndpointError, GeoSegError, InvalidReply
+from geoseg_agent.grounding.agreement import merge
+from geoseg_agent.grounding.ask import Line, ask
+from geoseg_agent.grounding.budget import Budget, current_budget
+from geoseg_agent.grounding.cache import key_of
+from geoseg_agent.grounding.contract import segment_targets_tool
+from geoseg_agent.grounding.messages import ask as question
+from geoseg_agent.grounding.messages import prompt_of
+from geoseg_agent.grounding.messages import review as review_question
+from geoseg_agent.grounding.parse import parse
+from geoseg_agent.grounding.review import Review, parse_review, review_tool
+from geoseg_agent.logs import log
+from geoseg_prompts import Prompt, load
+from geoseg_tools.geometry import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from geoseg_agent.grounding.chat import Cache, ChatReply, Endpoint, Pictures, SentImage, Terms
+    from geoseg_agent.imagery import Image
+    from geoseg_agent.settings import Settings
+    from geoseg_agent.types import GroundingReply, Query, TargetMask
+
+CACHED = "the reply comes from the cache of earlier queries"
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a model is asked.
+
+    Attributes:
+        model: as configured, or None.
+        prompt: of grounding.
+        attempts: most requests for one reply.
+        samples: replies per query.
+        rounds: of review after segmentation.
+        max_tokens_total: most tokens per query, or None.
+    """
+
+    model: str | None
+    prompt: Prompt
+    attempts: int
+    samples: int
+    rounds: int
+    max_tokens_total: int | None
+
+    @classmethod
+    def of(cls, settings: Settings, prompt: tuple[str, str] | None = None) -> Asking:
+        """From the settings; `prompt` (name, version) asks with an older one, as a replay must."""
+        return cls(
+            model=settings.model,
+            prompt=prompt_of(settings.profile) if prompt is None else load(*prompt),
+            attempts=settings.attempts,
+            samples=settings.samples,
+            rounds=settings.verify_rounds,
+            max_tokens_total=settings.max_tokens_total,
+        )
+
+
+class MllmGrounder:
+    """A Grounder that asks a multimodal model, and lets it look at the result where rounds of review are wanted.
+
+    Args:
+        endpoint: where the model is.
+        pictures: makes what is sent.
+        cache: replies of earlier queries, or None.
+        asking: how it is asked.
+        sleep: waits before a request is repeated; a replay passes one that does not.
+    """
+
+    # Its parts record themselves, so that a replay runs everything between them for real.
+    traced_inside = True
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        pictures: Pictures,
+        cache: Cache | None,
+        asking: Asking,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.asking = asking
+        self.prompt = asking.prompt
+        self.rounds = asking.rounds
+        # A "+" separates the names of grounder and tools.
+        self.engine = f"mllm:{asking.model}".replace("+", "_") if asking.model else "mllm"
+        self._endpoint = endpoint
+        self._pictures = pictures
+        self._cache = cache
+        self._sleep = sleep
+
+    async def ground(self, image: Image, query: Query) -> GroundingReply:
+        """As `Grounder.ground`.
+
+        Raises:
+            InvalidReply: no reply kept to the rules, after re-asking.
+            EndpointError: the endpoint failed for good.
+            BudgetExceeded: the next request may cost more than is left; it was not made.
+            ConfigError: the settings leave open how to read the model's boxes.
+        """
+        current_budget.set(Budget(self.asking.max_tokens_total))
+        line = await self._line()
+        if self._cache is None:
+            return await self._asked(line, image, query)
+        key = self._key(line.terms, image, query)
+        known = await self._cache.get(key)
+        if known is not None:
+            return replace(known, notes=(*known.notes, CACHED))
+        reply = await self._asked(line, image, query)
+        await self._cache.put(key, reply)
+        return reply
+
+    async def review(self, image: Image, query: Query, targets: Sequence[TargetMask]) -> Review:
+        """What the model says of the result, drawn over the picture: how good it is, and what to change.
+
+        One request and at most one repetition, so that a review never takes long.
+
+        Raises:
+            InvalidReply, EndpointError, BudgetExceeded: as `ground`.
+        """
+        line = (await self._line())._replace(attempts=min(2, self.asking.attempts))
+        terms, window = line.terms, whole(image.size)
+        sent = await self._pictures.view(image, window, terms.fit, overlay=targets)
+        tool = review_tool(len(targets), terms, sent)
+        request = review_question(query, sent, targets, terms, tool, load("verify"))
+        return await ask(line, request, lambda reply: parse_review(reply, terms, sent, len(targets)))
+
+    async def aclose(self) -> None:
+        """As `Grounder.aclose`."""
+        for part in (self._endpoint, self._pictures, self._cache):
+            if part is not None:
+                await part.aclose()
+
+    async def _line(self) -> Line:
+        return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep)
+
+    async def _asked(self, line: Line, image: Image, query: Query) -> GroundingReply:
+        sent = await self._pictures.view(image, whole(image.size), line.terms.fit)
+        if self.asking.samples == 1:
+            return await self._sample(line, query, sent, 0)
+        async with asyncio.TaskGroup() as together:
+            tasks = [
+                together.create_task(self._outcome(line, query, sent, number))
+                for number in range(self.asking.samples)
+            ]
+        outcomes = [task.result() for task in tasks]
+        replies = [outcome for outcome in outcomes if not isinstance(outcome, GeoSegError)]
+        if not replies:
+            raise next(outcome for outcome in outcomes if isinstance(outcome, GeoSegError))
+        return merge(replies, asked=self.asking.samples, max_targets=line.terms.max_targets)
+
+    async def _sample(self, line: Line, query: Query, sent: SentImage, number: int) -> GroundingReply:
+        terms = line.terms
+        request = question(query, sent, terms, segment_targets_tool(terms, sent), self.prompt, sample=number)
+
+        def read(reply: ChatReply) -> GroundingReply:
+            parsed = parse(reply, terms, sent)
+            if parsed.repairs:
+                log.info("reply repaired", source=parsed.source, repairs=list(parsed.repairs))
+            return parsed.reply
+
+        return await ask(line, request, read)
+
+    async def _outcome(self, line: Line, query: Query, sent: SentImage, number: int) -> GroundingReply | GeoSegError:
+        """A sample that fails counts as disagreement; that another would cost too much ends the query."""
+        try:
+            return await self._sample(line, query, sent, number)
+        except (InvalidReply, EndpointError) as error:
+            log.warning("sample lost", sample=number, reason=str(error))
+            return error
+
+    def _key(self, terms: Terms, image: Image, query: Query) -> str:
+        """Of everything that decides the reply; the wire's dialect and the server's name do not."""
+        decides = {name: value for name, value in asdict(terms).items() if name not in {"server", "rungs", "proved"}}
+        return key_of(
+            {
+                "image": image.sha256,
+                "query": query.text,
+                "address": self._endpoint.address,
+                "prompt": self.prompt.sha256,
+                "samples": self.asking.samples,
+                "terms": decides,
+            }
+        )
