@@ -165,7 +165,7 @@ def _hint(place: Place, status: int) -> str:
 def of_failure(place: Place, error: BaseException) -> EndpointError:
     """The error for a failure of the SDK or of the connection below it."""
     cause = _innermost(error)
-    reason = place.clean(str(cause)) or type(cause).__name__
+    reason = place.clean(str(_deepest(cause))) or place.clean(str(cause)) or type(cause).__name__
     if isinstance(cause, httpx2.TimeoutException | TimeoutError):
         return EndpointTimeout(f"{place.address} does not answer: {reason}", hint="check that the server is up")
     if isinstance(cause, ssl.SSLError) or (isinstance(cause, httpx2.ConnectError) and "SSL" in reason.upper()):
@@ -274,3 +274,15 @@ def _innermost(error: BaseException) -> BaseException:
     while not isinstance(error, httpx2.RequestError | ssl.SSLError) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _deepest(error: BaseException) -> BaseException:
+    """The system's error below, which says most; of several tried at once, the first."""
+    found, below = error, error.__cause__ or error.__context__
+    while below is not None:
+        if isinstance(below, BaseExceptionGroup):
+            below = below.exceptions[0]
+        if isinstance(below, OSError):
+            found = below
+        below = below.__cause__ or below.__context__
+    return found

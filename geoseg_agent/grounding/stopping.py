@@ -22,6 +22,8 @@ _PIECES: Final = re.compile(r"[^\]}]*[\]}]|[^\]}]+")
 _ARRAY: Final = re.compile(r"\[([^\[\]{}]{7,120})\]\Z")
 _TAIL = 128
 _MOST_STARTS = 64
+_EDGE = 16
+_MARKS = re.compile(r"[{\[<>]")
 
 
 class Watch:
@@ -62,7 +64,7 @@ class Watch:
                 return None
             self._thinking = False
         self._pieces.append(piece)
-        closed = self._brackets.feed(piece)
+        closed = self._brackets.feed(self._telling(piece))
         if self._brackets.depth and self._brackets.blank > MOST_BLANK:
             return "whitespace"
         if piece.endswith("]") and not self._brackets.in_string and self._repeats():
@@ -70,6 +72,14 @@ class Watch:
         if closed:
             return self._closed()
         return None
+
+    def _telling(self, piece: str) -> str:
+        """What of a piece the brackets must see: they look at each character, and a megabyte of text has none."""
+        if self._brackets.in_string:
+            return piece if '"' in piece or "\\" in piece else piece[:1]
+        if self._brackets.depth == 0 and len(piece) > 2 * _EDGE and not _MARKS.search(piece):
+            return piece[:_EDGE] + piece[-_EDGE:]
+        return piece
 
     def _closed(self) -> Stopped | None:
         text = "".join(self._pieces)

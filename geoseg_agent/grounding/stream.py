@@ -124,19 +124,24 @@ async def _gather(chunks: AsyncGenerator[bytes, None], gathered: _Gathered, plac
 async def _events(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The data of each server-sent event (HTML standard, 9.2.6); the last one also without the blank line."""
     data: list[bytes] = []
-    rest = b""
+    line: list[bytes] = []
     chunk: bytes | None = first
     while chunk is not None:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in (raw.rstrip(b"\r") for raw in lines):
-            if not line and data:
+        # A line may come in many chunks, so it is joined once.
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            whole = b"".join((*line, end)).rstrip(b"\r")
+            line.clear()
+            if not whole and data:
                 yield b"\n".join(data)
                 data.clear()
-            elif line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
+            elif whole.startswith(b"data:"):
+                data.append(whole[5:].removeprefix(b" "))
+        line.append(rest)
         chunk = await anext(chunks, None)
-    if rest.startswith(b"data:"):
-        data.append(rest[5:].strip())
+    unended = b"".join(line)
+    if unended.startswith(b"data:"):
+        data.append(unended[5:].strip())
     last = b"\n".join(data)
     if last == b"[DONE]" or _is_json(last):
         yield last
