@@ -54,7 +54,7 @@ class MllmServer:
         tail: what it goes on saying after the answer of a stream.
         key: what the Authorization header must carry, where given.
         idle: seconds after which a connection without a request is closed.
-        model: the name of the only model.
+        model: the name of the only model; by default as the kind of server would write it.
     """
 
     def __init__(
@@ -75,14 +75,15 @@ class MllmServer:
         tail: Tail | None = None,
         key: str | None = None,
         idle: float = 5.0,
-        model: str = MODEL,
+        model: str | None = None,
     ) -> None:
         self.kind = KINDS[dialect] if isinstance(dialect, str) else dialect
         self.answer, self.review, self.script, self.reasoning = answer, review, script, reasoning
         self.faults, self.models_fault, self.canary_fault = faults, models_fault, canary_fault
         self.delay, self.pace, self.fragment, self.tail = delay, pace, fragment, tail
         self.speaks = Speaks(speaks) if isinstance(speaks, str) else speaks
-        self.key, self.idle, self.model = key, idle, model
+        self.key, self.idle = key, idle
+        self.model = model or (f"{self.kind.owned_by}/{MODEL}" if self.kind.name == "transformers" else MODEL)
         self.requests: list[Recorded] = []
         self.failures: list[Exception] = []
         self.port = 0
@@ -130,7 +131,9 @@ class MllmServer:
             raise ExceptionGroup("the test server itself failed", self.failures)
 
     async def up(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen, on the same port as before; nothing changes where it does already."""
+        if self._server is not None:
+            return
         if self._blocked is not None:
             self._blocked.close()
             self._blocked = None
