@@ -163,12 +163,16 @@ def test_every_broken_rule_is_named_and_the_message_counts_them():
         "calls[1].targets[0].bbox_2d[3]",
         "calls[1].more",
     ]
-    assert caught.value.message == (
-        'calls[1].targets[0].bbox_2d[0] is "a": must be a number; and 2 more like this'
-    )
+    assert caught.value.message == ('calls[1].targets[0].bbox_2d[0] is "a": must be a number; and 2 more like this')
 
 
 def test_a_rejection_is_an_invalid_reply_that_says_whether_it_was_cut_off():
     rejected = RejectedReply([Violation("", "{", "is cut off; must be complete")], truncated=True)
     assert (rejected.code, rejected.truncated) == ("invalid_reply", True)
     assert rejected.message == "the reply is {: is cut off; must be complete"
+
+
+def test_endless_targets_are_refused_before_each_is_checked():
+    (violation,) = broken({"status": "found", "targets": [{"bbox_2d": "x"}] * 501})
+    assert violation.path == "targets"
+    assert "501 targets" in violation.rule

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LONGEST_REASONING: Final = 300
 """Most characters of the reasoning asked for; a longer one is cut, not refused."""
 
+MOST_TARGETS: Final = 500
+"""Most targets that are looked at; of fewer, those over the limit asked for are left out and told."""
+
 _VALUE: Final = 80
 _RULES: Final = {
     "missing": "must be given",
@@ -99,6 +102,10 @@ def check(data: Any, at: str = "") -> AnswerSaid:
     Raises:
         RejectedReply: with every rule broken.
     """
+    targets = data.get("targets") if isinstance(data, dict) else None
+    if isinstance(targets, list) and len(targets) > MOST_TARGETS:
+        rule = f"must name each thing once; {len(targets)} targets are more than any answer has"
+        raise RejectedReply([Violation(_path(("targets",), at), shown(targets[:1]), rule)])
     try:
         answer = AnswerSaid.model_validate(data)
     except ValidationError as error:

@@ -54,6 +54,7 @@ class _Read(NamedTuple):
         repairs: what stood around them.
         end: index behind them.
         cut: whether a value begins that never closes, so that the answers are not all.
+        listed: whether the answers have no end of their own: more targets might have followed.
         refused: why something that looks like JSON is none.
     """
 
@@ -62,6 +63,7 @@ class _Read(NamedTuple):
     end: int = 0
     cut: bool = False
     refused: str | None = None
+    listed: bool = False
 
 
 def extract(reply: ChatReply) -> Extract:
@@ -77,13 +79,13 @@ def extract(reply: ChatReply) -> Extract:
     if called is not None:
         return called
     thought, said = _thoughts(reply.content or "")
-    read = _read(said)
+    read = _read(said, reply)
     if read.answers and not read.cut:
         return Extract(read.answers, read.repairs, "content")
     if read.cut or read.refused:
         raise _missing(reply, said, read)
     for text in filter(None, (thought, reply.reasoning)):
-        read = _read(text)
+        read = _read(text, reply)
         # A draft inside thoughts that were cut off is no answer.
         settled = not was_cut(reply) or _SAYS.search(text, read.end) is None
         if read.answers and not read.cut and settled:
@@ -100,7 +102,7 @@ def _from_calls(reply: ChatReply, calls: Sequence[Call]) -> Extract | None:
     answers: list[Any] = []
     repairs: list[str] = []
     for call in calls:
-        read = _read(call.arguments)
+        read = _read(call.arguments, reply)
         if not read.answers or read.cut:
             raise _missing(reply, call.arguments, read)
         answers += read.answers
@@ -123,8 +125,13 @@ def _thoughts(content: str) -> tuple[str, str]:
     return thought, said
 
 
-def _read(text: str) -> _Read:
-    """The answer in one text."""
+def _read(text: str, reply: ChatReply) -> _Read:
+    """The answer in one text of a reply; targets one after another may not be all where the reply ended early."""
+    read = _found(text)
+    return read._replace(cut=True) if read.listed and was_cut(reply) else read
+
+
+def _found(text: str) -> _Read:
     marked = read_calls(text)
     if marked is not None:
         return _calls(marked.data, _Read((), (marked.repair,), len(text), not marked.complete))
@@ -134,7 +141,7 @@ def _read(text: str) -> _Read:
         return _whole(text, whole, found.unclosed)
     boxes = read_boxes(text)
     if boxes is not None:
-        return _Read((boxes.data,), (boxes.repair,), len(text), not boxes.complete, found.refused)
+        return _Read((boxes.data,), (boxes.repair,), len(text), not boxes.complete, found.refused, listed=True)
     items = [value for value in found.values if is_item(value.data)]
     if items:
         return _items(text, items, found.unclosed)
@@ -184,7 +191,7 @@ def _calls(calls: Sequence[Any], read: _Read) -> _Read:
         answers.append(arguments)
     if len(answers) > 1:
         repairs.append(f"{len(answers)} calls joined")
-    return read._replace(answers=tuple(answers), repairs=tuple(repairs))
+    return read._replace(answers=tuple(answers), repairs=tuple(repairs), listed=any(map(is_item, answers)))
 
 
 def _items(text: str, items: Sequence[Value], unclosed: int | None) -> _Read:
@@ -198,7 +205,8 @@ def _items(text: str, items: Sequence[Value], unclosed: int | None) -> _Read:
         answer: Any = taken[0].data
     else:
         answer, repairs = [value.data for value in taken], ("objects taken as a list", *repairs)
-    return _Read((answer,), repairs, taken[-1].end, unclosed is not None and unclosed > taken[-1].start)
+    cut = unclosed is not None and unclosed > taken[-1].start
+    return _Read((answer,), repairs, taken[-1].end, cut, listed=True)
 
 
 def _around(text: str, taken: Sequence[Value]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Read what some families write instead of JSON: boxes in marks, calls in XML. One pass each; the JSON comes after.
+"""Read what some families write instead of JSON: boxes in marks, calls in XML. One pass each, 1000 marks at most.
 
 <ref>car</ref><box>[[x1, y1, x2, y2], ...]</box>                                     InternVL
 <|object_ref_start|>car<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>     Qwen-VL, Qwen2-VL
@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from geoseg_agent.grounding.scan import as_object, scan
+from geoseg_agent.grounding.scan import MOST_VALUES, as_object, scan
 
 _BOX: Final = re.compile(
     r"<ref>(?P<ref>[^<]*+)</ref>|<\|object_ref_start\|>(?P<object>[^<]*+)<\|object_ref_end\|>"
@@ -51,7 +52,7 @@ def read_boxes(text: str) -> Marked | None:
     targets: list[dict[str, Any]] = []
     label: str | None = None
     complete, seen = True, False
-    for mark in _BOX.finditer(text):
+    for mark in islice(_BOX.finditer(text), MOST_VALUES):
         name = mark["ref"] if mark["ref"] is not None else mark["object"]
         if name is not None:
             label = name.strip()
@@ -85,7 +86,7 @@ def _number(digits: str) -> float | str:
 
 def read_calls(text: str) -> Marked | None:
     """Calls written as XML, as `{"name", "arguments"}`, or None where there is none."""
-    starts = list(_CALL.finditer(text))
+    starts = list(islice(_CALL.finditer(text), MOST_VALUES))
     calls: list[dict[str, Any]] = []
     complete = True
     ends = [*(following.start() for following in starts[1:]), len(text)]
