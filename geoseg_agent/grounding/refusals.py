@@ -130,7 +130,7 @@ def of_answer(place: Place, answer: Answer, objection: Objection) -> EndpointErr
     status, said = answer.status, place.clean(objection.message)
     says = f"{place.address} answers {status}" + (f": {said}" if said else "")
     if 300 <= status < 400:
-        host = urlsplit(answer.headers.get("location", "")).hostname
+        host = _host(answer.headers.get("location", ""))
         return EndpointRefused(
             f"{place.address} redirects" + (f" to {place.clean(host)}" if host else f" ({status})"),
             hint="redirects are not followed, they would take picture and key along; set GEOSEG_BASE_URL to where "
@@ -263,6 +263,13 @@ def _said(text: str) -> tuple[str, str]:
             named.append(loc)
             words.append(f"{loc}: {one.get('msg', '')}" if loc else str(one.get("msg", "")))
     return "; ".join(words), " ".join(named)
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _names(text: str, word: str) -> bool:

@@ -95,9 +95,9 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 _HOSTS: Final = (
     ("api.openai.com", "openai"),
-    (".openai.azure.com", "openai"),
+    ("openai.azure.com", "openai"),
     ("openrouter.ai", "openrouter"),
-    (".aliyuncs.com", "dashscope"),
+    ("aliyuncs.com", "dashscope"),
     ("generativelanguage.googleapis.com", "gemini"),
     ("api.anthropic.com", "anthropic"),
 )
@@ -106,7 +106,7 @@ _HOSTS: Final = (
 def hosted_kind(host: str) -> str | None:
     """The kind of a hosted API, by the name of its host; None for any other."""
     name = host.lower().rstrip(".")
-    return next((kind for known, kind in _HOSTS if name == known.lstrip(".") or name.endswith(known)), None)
+    return next((kind for known, kind in _HOSTS if name == known or name.endswith(f".{known}")), None)
 
 
 def server_of(kind: str) -> str:
