@@ -12,6 +12,8 @@ from geoseg_agent.console import err, note, out, progress
 from geoseg_agent.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from geoseg_agent.method import Profile
     from geoseg_agent.probe.run import Probed
     from geoseg_agent.settings import Settings
@@ -42,6 +44,7 @@ def grounding(
         Path | None, typer.Option("--out", "-o", help="Folder for a picture of every answer, drawn over the truth.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another number, other boxes.")] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every answer.")] = False,
 ) -> None:
     """Ask the endpoint for rectangles that are known, and say in which frame it answers and how far it is off.
 
@@ -66,7 +69,7 @@ def grounding(
     settings = Settings()
     found = [asyncio.run(_probe(settings, name, seed)) for name in chosen]
     for one in found:
-        _show(one)
+        _show(one, rows=verbose)
     if out_folder is not None:
         from geoseg_agent.probe.sheet import write  # noqa: PLC0415 - as above
 
@@ -83,19 +86,14 @@ async def _probe(settings: Settings, profile: Profile, seed: int) -> Probed:
         return await probe(settings, profile, seed=seed, told=tell)
 
 
-def _show(one: Probed) -> None:
+def _show(one: Probed, *, rows: bool) -> None:
     from rich.markup import escape  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415
 
     finding, terms = one.finding, one.terms
     head = f"\n[bold]{escape(terms.model)}[/] at {escape(one.address)} ({terms.server}), prompt {one.prompt.name}"
     out.print(f"{head} {one.prompt.version}, asked in {terms.asked}, {one.dialect}")
-    table = Table("picture", "sent", "asked for", "answered", "frame", "IoU", box=None, pad_edge=False)
-    for row in one.rows:
-        numbers = "no box" if row.numbers is None else ", ".join(f"{number:g}" for number in row.numbers)
-        iou = "" if row.iou is None else f"{row.iou:.2f}"
-        table.add_row(row.picture, row.size, row.colour, escape(numbers), row.frame or "?", iou)
-    out.print(table)
+    if rows:
+        out.print(_table(one))
     if finding.frame is None:
         out.print("[red]no frame[/]", end="  ")
     else:
@@ -108,3 +106,15 @@ def _show(one: Probed) -> None:
     if not one.faults:
         err.print("[green]faithful[/]")
     out.print(f"  {'verdict':<16} {one.kept}")
+
+
+def _table(one: Probed) -> Table:
+    from rich.markup import escape  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("picture", "sent", "asked for", "answered", "frame", "IoU", box=None, pad_edge=False)
+    for row in one.rows:
+        numbers = "no box" if row.numbers is None else ", ".join(f"{number:g}" for number in row.numbers)
+        iou = "" if row.iou is None else f"{row.iou:.2f}"
+        table.add_row(row.picture, row.size, row.colour, escape(numbers), row.frame or "?", iou)
+    return table
