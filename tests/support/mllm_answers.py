@@ -136,8 +136,7 @@ def usage_of(asked, said):
     """Tokens as a server would count them."""
     url = asked.picture
     seen = decode(url).shape if url else (0, 0)
-    text = json.dumps(asked.body["messages"])
-    prompt = (len(text) - (len(url) if url else 0)) // 4 + seen[0] * seen[1] // 1024
+    prompt = sum(map(_length, asked.body["messages"])) // 4 + seen[0] * seen[1] // 1024
     written = sum(len(part or "") for part in (said.content, said.reasoning, *(a for _, a in said.calls)))
     return {"prompt_tokens": prompt, "completion_tokens": written // 4 + 1, "total_tokens": prompt + written // 4 + 1}
 
@@ -180,6 +179,12 @@ def event(asked, delta=None, finish=None, usage=None):
     """One event of a stream; without a delta, the last one, which tells the usage."""
     choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
     return {**_frame(asked, "chat.completion.chunk"), "choices": choices, "usage": usage}
+
+
+def _length(message):
+    content = message.get("content") or ""
+    parts = [{"text": content}] if isinstance(content, str) else content
+    return sum(len(part.get("text", "")) for part in parts)
 
 
 def _has_picture(content):
