@@ -187,6 +187,7 @@ ODD = st.sampled_from(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc"), inner, max_size=3),
     max_leaves=5,
 )
+OF_MODELS = {"endpoint", "sent", "chat", "replaced"}  # shown in test_trace_chat_changes.py
 NAMES = {"same", "TraceCorrupt", "TraceTooNew", "ReplayMismatch", "ConfigError"}
 
 
@@ -277,7 +278,7 @@ async def test_every_blind_spot_is_one(tmp_path):
             spot = blind_spot(trace, path)
             if spot is not None and spot not in blind and await outcome(reseal(changed)) == same:
                 blind.add(spot)
-    assert blind == set(BLIND_SPOTS)
+    assert blind == {spot for spot in BLIND_SPOTS if spot.when not in OF_MODELS}
 
 
 def test_the_document_lists_every_blind_spot():

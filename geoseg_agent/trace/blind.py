@@ -8,10 +8,24 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from geoseg_agent.trace.numbering import step_numbers
+
 if TYPE_CHECKING:
     from geoseg_agent.trace.model import Result, Step, Trace
 
-When = Literal["always", "no result", "unused route", "each point", "phrase hint", "no targets", "unprompted"]
+When = Literal[
+    "always",
+    "no result",
+    "unused route",
+    "each point",
+    "phrase hint",
+    "no targets",
+    "unprompted",
+    "endpoint",
+    "sent",
+    "chat",
+    "replaced",
+]
 
 WHEN: dict[When, str] = {
     "always": "in every trace",
@@ -21,6 +35,10 @@ WHEN: dict[When, str] = {
     "no targets": "where nothing was found",
     "phrase hint": "where the caller's phrase replaced it",
     "unprompted": "where the points were in no region, or none of them was positive",
+    "endpoint": "in an `endpoint` step",
+    "sent": "in a `sent` step",
+    "chat": "in a `chat` step",
+    "replaced": "in the steps of a target that a review moved or dropped",
 }
 
 
@@ -54,8 +72,35 @@ BLIND_SPOTS: tuple[BlindSpot, ...] = (
     BlindSpot("steps[*].output.scores", "unused route", "a score that nobody used"),
     BlindSpot("steps[*].output.notes", "each point", "a note that another point gave too"),
     BlindSpot("hints.phrase", "no targets", "a phrase that nobody used"),
-    BlindSpot("steps[0].output.targets[*].phrase", "phrase hint", "a phrase that nobody used"),
+    BlindSpot("steps[*].output.targets[*].phrase", "phrase hint", "a phrase that nobody used"),
     BlindSpot("hints.points*", "unprompted", "points that nobody used"),
+    BlindSpot("steps[*].output*", "replaced", "what was not drawn when the model looked at the result"),
+    BlindSpot("steps[*].input.address", "endpoint", "where the model was; only the key of a cached reply holds it"),
+    BlindSpot("steps[*].input.model", "endpoint", "what it was configured as; the label of the result says it again"),
+    BlindSpot("steps[*].output.server", "endpoint", "who served the model; nothing is read by it"),
+    BlindSpot("steps[*].output.rungs", "endpoint", "dialects that no request came to"),
+    BlindSpot("steps[*].output.proved", "endpoint", "whether the server was seen to keep to its dialect"),
+    BlindSpot("steps[*].output.family", "endpoint", "where the frames came from, which are seen"),
+    BlindSpot("steps[*].output.max_targets", "endpoint", "it counts for grounding, and not for a review"),
+    BlindSpot("steps[*].output.read", "endpoint", "the frame of boxes, where a reply had none"),
+    BlindSpot("steps[*].output.outside", "endpoint", "a rule for boxes over the edge, where there was none"),
+    BlindSpot(
+        "steps[*].output.verdict*", "endpoint", "what the doctor found; the frame that replies are read in is seen"
+    ),
+    BlindSpot("steps[*].output.size", "sent", "it counts for boxes in pixels of the picture sent, and for budgets"),
+    BlindSpot("steps[*].output.media_type", "sent", "how it was encoded; its digest is seen"),
+    BlindSpot("steps[*].output.bytes", "sent", "the same"),
+    BlindSpot("steps[*].output.content", "chat", "what a tolerant reader passes over; the answer in it is seen"),
+    BlindSpot("steps[*].output.calls*", "chat", "the same, and the name of the function"),
+    BlindSpot("steps[*].output.reasoning", "chat", "the same, where the answer stood elsewhere"),
+    BlindSpot("steps[*].output.refusal", "chat", "the same"),
+    BlindSpot(
+        "steps[*].output.finish", "chat", "it tells a reply that was cut off, and only where the reply is not valid"
+    ),
+    BlindSpot("steps[*].output.stopped", "chat", "the same"),
+    BlindSpot("steps[*].output.usage*", "chat", "what it cost; it counts where there is a budget"),
+    BlindSpot("steps[*].output.request_id", "chat", "the server's name for it"),
+    BlindSpot("steps[*].error*", "chat", "why an attempt failed, where the next would have been made all the same"),
     BlindSpot("engine", "no result", "the label of a result"),
     BlindSpot("query", "no result", "the box and phrase of the caller were used instead"),
     BlindSpot("method*", "no result", "constants whose effect was not reached"),
@@ -81,17 +126,26 @@ def _covers(pattern: str, path: str) -> bool:
 
 def _holds(when: When, trace: Trace, path: str) -> bool:
     index = int(re.split(r"[\[\]]", path)[1]) if "[" in path else -1
-    if when in {"always", "no result"}:
-        return when == "always" or trace.result is None
-    if when == "unprompted":
-        return not _prompted(trace, index)
-    if when == "unused route":
-        return trace.result is not None and _unused(trace, trace.result, trace.steps[index])
-    if when == "each point":
-        return trace.steps[index].seam == "points" and trace.method.get("point_prompt") == "each"
-    if when == "no targets":
-        return trace.result is not None and not trace.result.targets
-    return trace.hints.phrase is not None
+    match when:
+        case "always":
+            found = True
+        case "no result":
+            found = trace.result is None
+        case "unprompted":
+            found = not _prompted(trace, index)
+        case "unused route":
+            found = trace.result is not None and _unused(trace, trace.result, trace.steps[index])
+        case "each point":
+            found = trace.steps[index].seam == "points" and trace.method.get("point_prompt") == "each"
+        case "no targets":
+            found = trace.result is not None and not trace.result.targets
+        case "phrase hint":
+            found = trace.hints.phrase is not None
+        case "replaced":
+            found = _replaced(trace, index)
+        case _:
+            found = trace.steps[index].seam == when
+    return found
 
 
 def _unused(trace: Trace, result: Result, step: Step) -> bool:
@@ -100,7 +154,16 @@ def _unused(trace: Trace, result: Result, step: Step) -> bool:
         return False
     if step.seam == "text" and trace.method.get("text_mode") == "best":
         return True
-    return result.targets[step.target - 1].rule not in {"both", step.seam}
+    numbers = step_numbers(trace)
+    if step.target not in numbers:
+        return True
+    return result.targets[numbers.index(step.target)].rule not in {"both", step.seam}
+
+
+def _replaced(trace: Trace, index: int) -> bool:
+    """Whether the step is of a target that is not in the result."""
+    target = trace.steps[index].target if trace.result is not None else None
+    return target is not None and target not in step_numbers(trace)
 
 
 def _prompted(trace: Trace, number: int) -> bool:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geoseg_agent.grounding.chat import Call, ChatReply, Fit, Frame, SentImage, Terms, Usage, Verdict
+from geoseg_agent.trace.jsontext import whole_characters
 from geoseg_agent.trace.model_chat import (
     CacheInput,
     CallRecord,
@@ -191,6 +193,26 @@ def chat_input(request: ChatRequest) -> ChatInput:
 def tool_digest(tool: Tool) -> str:
     """sha256 of the function's name, description and schema, as canonical JSON."""
     return _digest({"name": tool.name, "description": tool.description, "schema": dict(tool.schema)})
+
+
+def joined(reply: ChatReply) -> ChatReply:
+    """The reply with the two halves of a character, where a stream left them apart, as that character.
+
+    A file cannot tell the one from the other, so nobody may see them apart.
+    """
+
+    def join(text: str | None) -> str | None:
+        return None if text is None else whole_characters(text)
+
+    return replace(
+        reply,
+        content=join(reply.content),
+        reasoning=join(reply.reasoning),
+        calls=tuple(Call(whole_characters(call.name), whole_characters(call.arguments)) for call in reply.calls),
+        refusal=join(reply.refusal),
+        finish=join(reply.finish),
+        request_id=join(reply.request_id),
+    )
 
 
 def encode_chat(reply: ChatReply) -> ChatRecord:

@@ -46,8 +46,14 @@ def to_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-        return paired.encode("utf-8", "backslashreplace")
+        return whole_characters(text).encode("utf-8", "backslashreplace")
+
+
+def whole_characters(text: str) -> str:
+    """The text with pairs of surrogates as the characters that they are; those that stand alone stay."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _pretty(value: Any, indent: str, write: Callable[[str], None]) -> None:

@@ -54,10 +54,13 @@ class RecordingEndpoint:
             "chat",
             None,
             lambda: codec_chat.chat_input(request),
-            self.inner.complete(request),
+            self._complete(request),
             codec_chat.encode_chat,
             paid=True,
         )
+
+    async def _complete(self, request: ChatRequest) -> ChatReply:
+        return codec_chat.joined(await self.inner.complete(request))
 
     def step_down(self, refused: Dialect) -> None:
         """As `Endpoint.step_down`."""

@@ -18,6 +18,7 @@ from geoseg_agent.errors import ImageError, InputError, TraceCorrupt
 from geoseg_agent.overlay import _COLOURS as COLOURS
 from geoseg_agent.trace import timeline
 from geoseg_agent.trace.cards import Card, Place, card_of, places
+from geoseg_agent.trace.conversation import WORDS, asked_of, visible
 from geoseg_agent.trace.files import DiskFiles, write_atomically
 from geoseg_agent.trace.jsontext import pretty
 from geoseg_agent.trace.pictures import fit, heat_png, mask_png, photo, united
@@ -142,9 +143,11 @@ def _page(trace: Trace, image: Image | None) -> str:
             picture=_picture(trace, shown[:MOST_DRAWN], image),
             cards=_cards(trace, shown[:MOST_CARDS], image),
             ramp=_ramp(),
+            asked=asked_of(trace),
             rows=steps,
             axis=timeline.axis(trace, steps),
             changed=_changed(trace),
+            words=WORDS,
             limits={"cards": MOST_CARDS, "drawn": MOST_DRAWN, "steps": MOST_STEPS},
             facts=_facts(trace),
         )
@@ -216,7 +219,7 @@ def colour_of(number: int) -> tuple[int, int, int]:
 
 def _changed(trace: Trace) -> list[str]:
     """What is not as it was sealed, one line each."""
-    tree = trace.model_dump(mode="json", by_alias=True)
+    tree = trace.model_dump(by_alias=True)
     return [f"{change.path} {change.kind}" for change in changes(tree, trace.seal)]
 
 
@@ -253,7 +256,12 @@ def _ramp() -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # not Markup, which is the page's own
     )
     environment.filters |= {
         "seconds": seconds,

@@ -134,7 +134,17 @@ class Store:
         Raises:
             CancelledError: the caller was cancelled; raised after the job has ended.
         """
-        running = asyncio.get_running_loop().create_task(self._io.run(self._in_turn, job), context=Context())
+        outcome: list[T] = []
+        fault: list[BaseException] = []
+
+        def in_turn() -> None:
+            try:
+                outcome.append(job())
+            except BaseException as error:  # noqa: BLE001 - it is the caller's, who waits for it
+                fault.append(error)
+
+        self._jobs.append(in_turn)
+        running = asyncio.get_running_loop().create_task(self._io.run(self._work), context=Context())
         cancelled: asyncio.CancelledError | None = None
         while not running.done():
             try:
@@ -145,7 +155,10 @@ class Store:
             if not running.cancelled():
                 running.exception()
             raise cancelled
-        return running.result()
+        running.result()
+        if fault:
+            raise fault[0]
+        return outcome[0]
 
     async def _drain(self) -> None:
         try:
@@ -153,10 +166,6 @@ class Store:
                 await self._io.run(self._work)
         except RuntimeError as error:  # the lane is closed: the Agent was, under a running query
             log.error("journal not written", folder=str(self.folder), error=str(error))
-
-    def _in_turn(self, job: Callable[[], T]) -> T:
-        self._work()
-        return job()
 
     def _work(self) -> None:
         while True:

@@ -6,8 +6,19 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geoseg_agent.trace.conversation import WORDS, kinds
 from geoseg_agent.trace.jsontext import pretty
-from geoseg_agent.trace.model import GroundStep, HeatRecord, MasksRecord, PointsStep
+from geoseg_agent.trace.model import (
+    MODEL_SEAMS,
+    CacheStep,
+    ChatStep,
+    EndpointStep,
+    GroundStep,
+    HeatRecord,
+    MasksRecord,
+    PointsStep,
+    SentStep,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +30,9 @@ _ITEMS = 6
 _LONG_LIST = 12
 _LONG_TEXT = 120
 _MOST_TEXT = 100_000
+
+
+SEEDS = 1000  # requests of one sample differ by multiples of it
 
 
 class Text(NamedTuple):
@@ -56,7 +70,11 @@ class Axis(NamedTuple):
 
 def rows(steps: Sequence[Step], most: int) -> list[Row]:
     """The first `most` steps, in the order they ended."""
-    return [_row(step, begun) for step, begun in zip(steps[:most], _begun(steps), strict=False)]
+    chats = [step for step in steps[:most] if isinstance(step, ChatStep)]
+    why = {step.index: WORDS[kind] for step, kind in zip(chats, kinds(chats), strict=True)}
+    return [
+        _row(step, begun, why.get(step.index, "")) for step, begun in zip(steps[:most], _begun(steps), strict=False)
+    ]
 
 
 def axis(trace: Trace, shown: Sequence[Row]) -> Axis:
@@ -72,7 +90,13 @@ def _begun(steps: Sequence[Step]) -> Iterator[float]:
     """When each step began: a trace holds durations, and the method says what waits for what."""
     grounded = 0.0
     ended: defaultdict[tuple[str, int | None], float] = defaultdict(lambda: grounded)
+    asking = _Asking()
     for step in steps:
+        if step.seam in MODEL_SEAMS:
+            begun = asking.begun(step)
+            grounded = max(grounded, begun + step.waited + step.took)
+            yield begun
+            continue
         before = {
             "ground": ("ground",),
             "text": ("encode", "text"),
@@ -80,15 +104,51 @@ def _begun(steps: Sequence[Step]) -> Iterator[float]:
         }.get(step.seam, ())
         begun = max([grounded, *(ended[seam, step.target] for seam in before)])
         ended[step.seam, step.target] = begun + step.waited + step.took
+        asking.before(ended[step.seam, step.target])
         if isinstance(step, GroundStep):
             grounded = ended[step.seam, step.target]
         yield begun
 
 
-def _row(step: Step, begun: float) -> Row:
+class _Asking:
+    """When the steps of a model begin: one after the other, but samples, told by their seeds, side by side."""
+
+    def __init__(self) -> None:
+        self._latest = 0.0
+        self._ready = 0.0
+        self._samples: dict[int, float] = {}
+
+    def before(self, end: float) -> None:
+        """A tool worked until `end`; a review comes after it."""
+        self._latest = max(self._latest, end)
+
+    def begun(self, step: Step) -> float:
+        """When this one began."""
+        spent = step.waited + step.took
+        if isinstance(step, ChatStep):
+            sample = (step.input.seed or 0) % SEEDS
+            begun = self._samples.get(sample, self._ready)
+            self._samples[sample] = begun + spent
+        else:
+            begun = self._latest
+            self._ready, self._samples = begun + spent, {}
+        self._latest = max(self._latest, begun + spent)
+        return begun
+
+
+def _row(step: Step, begun: float, why: str) -> Row:
     asked, answered = step.input.model_dump(), None if step.output is None else step.output.model_dump()
-    texts = [*_texts(asked, "input"), *_texts(answered, "output")]
-    return Row(step, begun, _gist(step), _brief_json(asked), _brief_json(answered), texts, step.error)
+    # What was said to and by a model stands in a section of its own.
+    texts = [] if isinstance(step, ChatStep) else [*_texts(asked, "input"), *_texts(answered, "output")]
+    return Row(
+        step,
+        begun,
+        f"{why}: {_gist(step)}" if why else _gist(step),
+        _brief_json(asked),
+        _brief_json(answered),
+        texts,
+        step.error,
+    )
 
 
 def _gist(step: Step) -> str:
@@ -103,8 +163,23 @@ def _gist(step: Step) -> str:
         return f"{asked}{_count(len(output.masks), 'mask')}{scores}"
     if isinstance(output, HeatRecord):
         return f"{output.shape[1]} × {output.shape[0]} cells"  # noqa: RUF001 - the sign
-    if isinstance(step, GroundStep) and step.output is not None:
-        return f"{step.output.status.replace('_', ' ')}, {_count(len(step.output.targets), 'target')}"
+    if isinstance(step, GroundStep | CacheStep) and step.output is not None:
+        hit = "hit: " if isinstance(step, CacheStep) else ""
+        return f"{hit}{step.output.status.replace('_', ' ')}, {_count(len(step.output.targets), 'target')}"
+    return _model_gist(step)
+
+
+def _model_gist(step: Step) -> str:
+    if isinstance(step, CacheStep):
+        return "miss"
+    if isinstance(step, EndpointStep) and step.output is not None:
+        return f"{step.output.server}, {step.output.model}"
+    if isinstance(step, SentStep) and step.output is not None:
+        return f"{step.output.size[1]} × {step.output.size[0]} px"  # noqa: RUF001 - the sign
+    if isinstance(step, ChatStep) and step.output is not None:
+        said = _count(len(step.output.calls), "call") if step.output.calls else "text"
+        usage = step.output.usage
+        return f"{said} by {step.input.dialect}" + ("" if usage is None else f", {usage.completion:,} tokens")
     return "ready"
 
 
@@ -127,7 +202,7 @@ def _brief(value: Any, name: str = "") -> Any:
     if isinstance(value, str) and name in _OPAQUE and len(value) > 40:
         return f"{value[:24]}… ({len(value):,} characters)"
     if isinstance(value, str) and _is_long(value):
-        return f"({len(value):,} characters, below)"
+        return f"({len(value):,} characters, shown by themselves)"
     return value
 
 

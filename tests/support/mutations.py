@@ -11,21 +11,30 @@ from geoseg_agent.trace.rle import decode_mask, encode_mask
 CHOICES = {
     "status": ("done", "failed", "interrupted", "found", "not_found", "ambiguous"),
     "rule": ("both", "points", "text", "none"),
-    "seam": ("ground", "encode", "similarity", "points", "text"),
+    "seam": ("ground", "encode", "similarity", "points", "text", "endpoint", "cache", "sent", "chat"),
+    "dialect": ("tool", "json_schema", "json_object", "plain"),
+    "role": ("system", "user", "assistant"),
+    "outside": ("tolerate", "clamp"),
+    "stopped": ("answer", "whitespace", "repetition", "size"),
+    "server": ("vllm", "unknown"),
+    "asked": ("norm1000", "norm1000-yxyx", "unit", "pixels"),
+    "read": ("norm1000", "norm1000-yxyx", "unit", "pixels"),
     "profile": ("default", "paper", "released-code"),
     "rounding": ("outward", "truncate"),
     "picker": ("topk-nms", "threshold"),
     "heat_norm": ("minmax", "none"),
     "point_prompt": ("together", "each"),
     "text_mode": ("union", "best"),
-    "type": ("ToolFailed", "OutOfMemory", "ConfigError", "InvalidReply", "Overloaded"),
-    "code": ("tool", "tool_oom", "config", "cancelled", "interrupted"),
+    "type": ("ToolFailed", "OutOfMemory", "ConfigError", "InvalidReply", "Overloaded", "EndpointUnavailable"),
+    "code": ("tool", "tool_oom", "config", "cancelled", "interrupted", "endpoint", "internal"),
 }
 
 
-def mutations(tree):
+def mutations(tree, only=lambda _: True):
     """(path, changed copy) for every field but the seal, several per field, each of a plausible type and form."""
     for way in fields({key: value for key, value in tree.items() if key != "seal"}):
+        if not only(path_of(way)):
+            continue
         old = _at(tree, way)
         for new in _others(way, old, _at(tree, way[:-1])):
             yield path_of(way), with_field(tree, way, new)
@@ -93,6 +102,10 @@ def _others(way, old, parent):
         yield from (old + "x", old[:-1] + ("0" if old[-1:] != "0" else "1"))
     elif old is None:
         yield from ("x", 1, 0.5, [1], [0, 0, 5, 5], {"name": "p", "version": "1", "sha256": "0" * 64})
+        yield from (
+            {"prompt": 1, "completion": 1},
+            {"status": "not_found", "targets": [], "reasoning": "", "notes": []},
+        )
     elif isinstance(old, list) and old and not isinstance(old[0], dict):
         yield from (old[:-1], [*old, old[-1]], old[::-1] if old[::-1] != old else old[1:])
         for position, part in enumerate(old[:1]):
