@@ -36,7 +36,9 @@ from geoseg_agent.grounding.chat import (
     ChatReply,
     Frame,
 )
+from geoseg_agent.trace.dialogue import dialogue
 from geoseg_agent.trace.jsontext import compact, parse
+from geoseg_agent.trace.numbering import step_numbers
 from geoseg_agent.trace.replay import replay, replay_live
 from geoseg_agent.trace.report import write_report
 from geoseg_agent.trace.seal import reseal
@@ -384,3 +386,55 @@ async def test_every_way_has_a_page(tmp_path, name):
     assert ("What the model was asked" in page) == (name != "box")
     for step in trace.steps:
         assert step.seam in page
+
+
+# for a terminal
+
+
+async def test_a_terminal_is_told_what_was_asked_and_said(tmp_path):
+    odd = ChatReply(content="no \x1b[31m\u202e" + "x" * 10_000)
+    _, trace = await way(
+        tmp_path, (BUSY, odd, NO_TOOLS, plainly(TWO), judged(9)), (None,), verify_rounds=1, attempts=6
+    )
+    lines = list(dialogue(trace))
+    text = "\n".join(lines)
+    assert (
+        lines[0]
+        == "endpoint http://models.example:8000/v1  seer-2 on vllm, boxes asked in norm1000, read in norm1000"
+    )
+    assert lines[1].startswith("cache miss")
+    assert "picture with the result drawn over it  128 × 96 px" in text  # noqa: RUF001 - the sign
+    assert [line.split("  ", 1)[1].split(",")[0] for line in lines if line.startswith("step")] == [
+        "asked",
+        "the same again",
+        "asked again",
+        "the same in another dialect",
+        "review: asked",
+    ]
+    assert "  EndpointUnavailable: the endpoint answers 503" in lines
+    assert "content: no ⟨U+001B⟩[31m⟨U+202E⟩xxx" in text
+    assert not set(text) & set("\x1b\u202e")
+    assert len(text) < 12_000
+
+
+async def test_where_no_model_was_asked_there_is_nothing_to_tell(tmp_path):
+    answer = await ask(tmp_path, "both")
+    assert list(dialogue(load(answer.trace_path))) == []
+
+
+# which steps belong to which target
+
+
+async def test_a_corrected_target_is_shown_with_its_own_steps(tmp_path):
+    assert step_numbers((await way(tmp_path, **WAYS["two"]))[1]) == [1, 2]
+    assert step_numbers((await way(tmp_path, **WAYS["corrected"]))[1]) == [3, 2]
+    assert step_numbers((await way(tmp_path, **WAYS["made worse"]))[1]) == [1, 2]
+    assert step_numbers((await way(tmp_path, **FAILURES["tool"][0]))[1]) == []
+
+
+async def test_a_failed_trace_with_a_request_too_many_is_noticed(tmp_path):
+    _, trace = await way(tmp_path, **FAILURES["gone"][0])
+    tree = trace.model_dump(by_alias=True)
+    more = parse(compact({**tree["steps"][-1], "index": len(tree["steps"])}))
+    with pytest.raises(ReplayMismatch, match="never asks for it"):
+        await replay(checked(reseal({**tree, "steps": [*tree["steps"], more]}), "x"))
