@@ -95,10 +95,14 @@ class Settings(BaseSettings):
 
         def __init__(self, **values: Any) -> None:
             _refuse_unknown(type(self).model_fields)
+            problem = None
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise _config_error(error) from None
+                problem = _config_error(error)
+            # Raised out here, it does not carry the other error along, which quotes the value: it may be a key.
+            if problem is not None:
+                raise problem
 
     @field_validator("bands", mode="before")
     @classmethod

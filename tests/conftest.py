@@ -11,6 +11,8 @@ import pytest
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
+import canary  # noqa: E402 - found only now
+
 for name in [name for name in os.environ if name.upper().startswith(("GEOSEG_", "OPENAI_"))]:
     del os.environ[name]
 
@@ -35,3 +37,11 @@ def _no_network():
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     """A test that writes to a relative path writes into its own folder."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_secret_is_left(tmp_path, caplog):
+    """After every test: no key, header or picture in any file that it left, nor a key in what it logged."""
+    yield
+    assert canary.leaks(tmp_path) == []
+    assert canary.KEY not in caplog.text

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from asking import BLUE, RED, agent, answer, picture
+from asking import BLUE, RED, agent, answer, picture, settings
 from mllm_server import MllmServer
 
+from geoseg_agent.agent import Agent
 from geoseg_agent.errors import BudgetExceeded, EndpointRefused, EndpointUnavailable, InvalidReply
 from geoseg_agent.trace.replay import replay
 from geoseg_agent.trace.store import load
@@ -204,6 +205,19 @@ async def test_the_budget_ends_a_query_before_the_request_that_would_break_it():
         found = await answer(server, max_tokens_total=4000)
     assert isinstance(found, BudgetExceeded)
     assert server.completions == 1
+    await replayed(found)
+
+
+async def test_a_phrase_that_the_offline_tools_do_not_know_gives_a_mask_a_low_score_and_a_warning():
+    said = {"status": "found", "targets": [{"bbox_2d": [250, 100, 500, 450], "label": "hospital"}], "reasoning": ""}
+    async with MllmServer(answer=said) as server, Agent(settings(server)) as asked:
+        found = await asked.segment(picture(), "where could I seek medical help?")
+    assert found.status == "found"
+    assert found.mask.any()
+    assert found.targets[0].phrase == "hospital"
+    assert found.targets[0].score < 0.5
+    assert any("do not know 'hospital'" in note for note in found.notes)
+    assert found.engine == "mllm+offline-baseline"
     await replayed(found)
 
 

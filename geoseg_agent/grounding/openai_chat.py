@@ -23,7 +23,7 @@ from geoseg_agent.errors import (
     EndpointTimeout,
     GeoSegError,
 )
-from geoseg_agent.grounding.chat import FRAMES, Terms
+from geoseg_agent.grounding.chat import FRAMES, Call, Terms
 from geoseg_agent.grounding.client import Answered, Client
 from geoseg_agent.grounding.fingerprint import Fingerprint, canary, hosted, only_model, proof_in, recognise
 from geoseg_agent.grounding.messages import prompt_of
@@ -160,11 +160,11 @@ class OpenAIEndpoint:
             async with asyncio.timeout(self._settings.call_timeout):
                 response = await self._client.post("chat/completions", encoded(body))
                 try:
-                    reply = await read_reply(response.aiter_raw(), how)
+                    reply = await read_reply(response.aiter_bytes(), how)
                 finally:
                     await response.aclose()
                 name = response.headers.get("x-request-id") or reply.request_id
-                return replace(reply, request_id=place.clean(name) if name else None)
+                return _without(self._client.secret, replace(reply, request_id=place.clean(name) if name else None))
         except Answered as answered:
             return answered.answer
         except EndpointError as error:
@@ -246,7 +246,7 @@ class OpenAIEndpoint:
             async with asyncio.timeout(min(_LISTING, self._settings.call_timeout)):
                 response = await self._client.get("models")
                 try:
-                    return recognise(self.address, await read_whole(response.aiter_raw(), place))
+                    return recognise(self.address, await read_whole(response.aiter_bytes(), place))
                 finally:
                     await response.aclose()
         except Answered as answered:
@@ -343,3 +343,21 @@ class OpenAIEndpoint:
 def _names_of(request: ChatRequest) -> frozenset[str]:
     """Keys by which an answer is told from other JSON; "reasoning" alone tells nothing."""
     return frozenset(request.tool.schema.get("properties", ())) - {"reasoning"}
+
+
+def _without(secret: str | None, reply: ChatReply) -> ChatReply:
+    """The reply with the key blotted out, should a server repeat it: replies are kept verbatim in traces."""
+    if not secret or secret not in repr(reply):
+        return reply
+
+    def blotted(text: str | None) -> str | None:
+        return None if text is None else text.replace(secret, "***")
+
+    return replace(
+        reply,
+        content=blotted(reply.content),
+        reasoning=blotted(reply.reasoning),
+        refusal=blotted(reply.refusal),
+        finish=blotted(reply.finish),
+        calls=tuple(Call(*(part.replace(secret, "***") for part in call)) for call in reply.calls),
+    )

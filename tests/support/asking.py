@@ -3,6 +3,7 @@
 import contextlib
 
 import numpy as np
+from canary import KEY
 from fakes import WordToolbox
 
 from geoseg_agent.agent import Agent
@@ -24,8 +25,14 @@ def picture(size=PICTURE):
 
 
 def settings(server, **values):
-    """Settings for the server: no canary, no waiting for it to be proved, unless `dialect` says so."""
-    known = {"grounder": "openai", "base_url": server.base_url, "dialect": "json_schema", "traces": "traces"}
+    """Settings for the server: a key that must stay secret, and no canary unless `dialect` says so."""
+    known = {
+        "grounder": "openai",
+        "base_url": server.base_url,
+        "dialect": "json_schema",
+        "traces": "traces",
+        "api_key": KEY,
+    }
     return Settings(**{**known, **values})
 
 
