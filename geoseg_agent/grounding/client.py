@@ -136,7 +136,7 @@ class Client:
         text = b""
         # The status counts, even where the connection breaks behind it.
         with suppress(httpx2.RequestError):
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 text += chunk
                 if len(text) > _ERROR_BODY:
                     break

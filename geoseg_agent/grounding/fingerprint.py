@@ -116,12 +116,12 @@ def _kind(address: str, entries: list[dict[str, Any]]) -> str:
         kind = _OWNERS.get(str(entry.get("owned_by", "")).lower())
         if kind is not None:
             return kind
+    kind = _PORTS.get(urlsplit(address).port or 0) if entries else None
+    if kind is not None:
+        return kind
     # transformers serve lists what the hub's cache holds, as author/name owned by the author.
-    if entries and all(
-        "/" in str(e.get("id")) and str(e.get("id")).split("/")[0] == e.get("owned_by") for e in entries
-    ):
-        return "transformers"
-    return _PORTS.get(urlsplit(address).port or 0, "unknown") if entries else "unknown"
+    owned = [str(entry.get("id")).partition("/")[:2] == (entry.get("owned_by"), "/") for entry in entries]
+    return "transformers" if owned and all(owned) else "unknown"
 
 
 def _host(address: str) -> str:
