@@ -154,7 +154,7 @@ def _row(step: Step, begun: float, why: str) -> Row:
 def _gist(step: Step) -> str:
     output = step.output
     if step.error is not None:
-        return step.error.code
+        return step.error.type if isinstance(step, ChatStep) else step.error.code
     if isinstance(output, MasksRecord):
         scores = (
             f", {'score' if len(output.scores) == 1 else 'best'} {max(output.scores):.2f}" if output.scores else ""
