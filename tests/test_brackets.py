@@ -45,6 +45,19 @@ def test_what_is_no_complete_value_does_not_close(text):
     assert closes_at(text) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"bbox_2d": [1, 2, 3, 4], "label": "tank"}\n{"bbox_2d": [5, 6, 7, 8], "label": "shed"}',
+        '{"label": "tank", "bbox_2d": [1, 2, 3, 4]}',
+        '<tool_call>{"name": "segment_targets", "arguments": {"status": "not_found", "targets": []}}</tool_call>',
+    ],
+)
+def test_where_another_target_or_call_may_follow_it_reads_on(text):
+    assert closes_at(text) is None
+    assert closes_at(text + ANSWER) == len(text + ANSWER)
+
+
 def test_it_stays_closed():
     brackets = Brackets()
     assert brackets.feed(ANSWER)

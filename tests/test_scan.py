@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from geoseg_agent.grounding.scan import DEEPEST, MOST_VALUES, Doubled, scan
+from geoseg_agent.grounding.scan import DEEPEST, MOST_STEPS, MOST_VALUES, Doubled, is_inside, scan
 
 LONG = 200_000
 
@@ -48,6 +48,12 @@ def test_indices_enclose_the_value():
     text = 'so {"a": [1]}!'
     (value,) = scan(text).values
     assert text[value.start : value.end] == '{"a": [1]}'
+
+
+def test_characters_inside_values_are_told_from_those_between():
+    text = 'a{"k": 1}b[{"k": 2}]c'
+    values = scan(text).values
+    assert [text[index] for index in range(len(text)) if not is_inside(index, values)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_nesting_is_read_to_its_limit():
 
 def test_more_values_than_any_answer_has_are_refused():
     assert len(found("[]" * MOST_VALUES)) == MOST_VALUES
-    assert "more than" in scan("[]" * (MOST_VALUES + 1)).refused
+    assert "endless" in scan("[]" * (MOST_VALUES + 1)).refused
 
 
 @pytest.mark.parametrize(
@@ -140,10 +146,15 @@ def test_more_values_than_any_answer_has_are_refused():
     ],
 )
 @pytest.mark.parametrize("head", ["", '{"a": "', '[{"a": ['])
-def test_work_stays_linear(piece, head):
+def test_work_is_bounded_by_the_text_and_by_a_limit(piece, head):
     text = head + piece * (LONG // len(piece))
     # Every step looks at another bracket, string or mark.
-    assert scan(text).steps <= len(text) + 1
+    assert scan(text).steps <= min(len(text), MOST_STEPS) + 2
+
+
+def test_what_goes_on_beyond_the_limit_is_refused():
+    seen = scan('{"a": [' + "[]," * MOST_STEPS)
+    assert (seen.values, seen.refused) == ((), "must be one JSON object; this is endless")
 
 
 def test_a_string_that_never_ends_is_read_once():

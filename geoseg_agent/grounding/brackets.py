@@ -10,12 +10,18 @@ _CLOSES: Final = {"{": "}", "[": "]"}
 _BEGINS: Final = {"{": '"', "[": "{["}
 """What follows the bracket of a value: prose has brackets too, as in "[0, 1000)" or "{x1, y1}"."""
 
+_ONE_OF_MANY: Final = frozenset({"bbox_2d", "box_2d", "bbox", "box", "x1", "label", "name", "function", "type"})
+"""First keys of a single target and of a call written as text: another may follow."""
+
+_LONGEST_KEY: Final = 16
+
 
 class Brackets:
     """Follows the brackets of a text that arrives in fragments.
 
     A value begins at an object with a key or a list of objects or lists, outside <think>...</think>; brackets in
-    prose begin none. Not to stop is always safe, so whatever is unclear is read on.
+    prose begin none. A single target or a call written as text closes nothing, for another may follow. Not to stop
+    is always safe, so whatever is unclear is read on.
 
     Attributes:
         depth: how many brackets of the value are open.
@@ -31,6 +37,8 @@ class Brackets:
         self.closed = False
         self._expected: list[str] = []
         self._escaped = False
+        self._first_key = ""  # of the value, as far as it is read
+        self._naming = False
         self._maybe: str | None = None  # a bracket of which it is not yet known whether it begins a value
         self._thinking = False
         self._tail = ""
@@ -64,6 +72,9 @@ class Brackets:
             self._escaped = True
         elif character == '"':
             self.in_string = False
+            self._naming = False
+        elif self._naming:
+            self._first_key = (self._first_key + character)[:_LONGEST_KEY]
 
     def _before(self, character: str) -> None:
         """In the text before a value: look for thoughts, and for a bracket that begins one."""
@@ -73,6 +84,7 @@ class Brackets:
         if self._thinking:
             self._maybe = None
         elif self._maybe is not None and character in _BEGINS[self._maybe]:
+            self._first_key, self._naming = "", self._maybe == "{"
             self._open(self._maybe)
             self._maybe = None
             self._read(character)
@@ -93,4 +105,4 @@ class Brackets:
             return
         self._expected.pop()
         self.depth -= 1
-        self.closed = self.depth == 0
+        self.closed = self.depth == 0 and self._first_key not in _ONE_OF_MANY

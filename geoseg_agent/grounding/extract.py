@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from geoseg_agent.grounding.markup import read_boxes, read_calls
 from geoseg_agent.grounding.phrases import remark
 from geoseg_agent.grounding.rejected import RejectedReply, Violation
-from geoseg_agent.grounding.scan import scan
+from geoseg_agent.grounding.scan import is_inside, scan
 from geoseg_agent.grounding.shapes import TOOL, is_answer, is_bare, is_call, is_item, opened
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 Source = Literal["call", "content", "reasoning"]
 
-_THOUGHT: Final = re.compile(r"</think(?:ing)?>|◁/think▷")
-_THINKS: Final = re.compile(r"<think(?:ing)?>|◁think▷")
+_THOUGHT: Final = re.compile(r"</?think(?:ing)?>|◁/?think▷")
 _MARKS: Final = re.compile(r"```\w*|</?\w{1,20}>|<\|\w{1,30}\|>")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _SAYS: Final = re.compile(r"\w")
@@ -115,27 +114,28 @@ def _from_calls(reply: ChatReply, calls: Sequence[Call]) -> Extract | None:
 
 
 def _thoughts(content: str) -> tuple[str, str]:
-    """What was thought in the content, and what was said after it."""
-    end = 0
-    for mark in _THOUGHT.finditer(content):
-        end = mark.end()
-    thought, said = content[:end], content[end:]
-    if (opening := _THINKS.search(said)) is not None:
-        return thought + said[opening.start() :], said[: opening.start()]
-    return thought, said
+    """What was thought in the content, and what was said after it; marks inside a JSON value are data."""
+    marks = list(_THOUGHT.finditer(content))
+    values = scan(content).values if marks else ()
+    marks = [mark for mark in marks if not is_inside(mark.start(), values)]
+    closings = [mark.end() for mark in marks if "/" in mark.group()]
+    said_from = closings[-1] if closings else 0
+    said_to = next((mark.start() for mark in marks if mark.start() >= said_from), len(content))
+    return content[:said_from] + content[said_to:], content[said_from:said_to]
 
 
 def _read(text: str, reply: ChatReply) -> _Read:
     """The answer in one text of a reply; targets one after another may not be all where the reply ended early."""
     read = _found(text)
-    return read._replace(cut=True) if read.listed and was_cut(reply) else read
+    more = read.listed and (was_cut(reply) or reply.stopped is not None)
+    return read._replace(cut=True) if more else read
 
 
 def _found(text: str) -> _Read:
-    marked = read_calls(text)
+    found = scan(text)
+    marked = read_calls(text, found.values)
     if marked is not None:
         return _calls(marked.data, _Read((), (marked.repair,), len(text), not marked.complete))
-    found = scan(text)
     whole = [value for value in found.values if is_answer(value.data)]
     if whole:
         return _whole(text, whole, found.unclosed)

@@ -1,4 +1,4 @@
-"""Read what some families write instead of JSON: boxes in marks, calls in XML. One pass each, 1000 marks at most.
+"""Read what some families write instead of JSON: boxes in marks, calls in XML. One pass each, of bounded length.
 
 <ref>car</ref><box>[[x1, y1, x2, y2], ...]</box>                                     InternVL
 <|object_ref_start|>car<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>     Qwen-VL, Qwen2-VL
@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from geoseg_agent.grounding.scan import MOST_VALUES, as_object, scan
+from geoseg_agent.grounding.scan import MOST_VALUES, as_object, is_inside, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geoseg_agent.grounding.scan import Value
 
 _BOX: Final = re.compile(
     r"<ref>(?P<ref>[^<]*+)</ref>|<\|object_ref_start\|>(?P<object>[^<]*+)<\|object_ref_end\|>"
@@ -52,7 +57,7 @@ def read_boxes(text: str) -> Marked | None:
     targets: list[dict[str, Any]] = []
     label: str | None = None
     complete, seen = True, False
-    for mark in islice(_BOX.finditer(text), MOST_VALUES):
+    for mark in islice(_BOX.finditer(text), 2 * MOST_VALUES):
         name = mark["ref"] if mark["ref"] is not None else mark["object"]
         if name is not None:
             label = name.strip()
@@ -84,8 +89,16 @@ def _number(digits: str) -> float | str:
         return digits  # "1.2.3" is for the validator to refuse
 
 
-def read_calls(text: str) -> Marked | None:
-    """Calls written as XML, as `{"name", "arguments"}`, or None where there is none."""
+def read_calls(text: str, values: Sequence[Value]) -> Marked | None:
+    """Calls written as XML, as `{"name", "arguments"}`, or None where there is none.
+
+    Args:
+        text: to read.
+        values: the JSON values in it; what looks like a call inside one is data.
+    """
+    first = _CALL.search(text)
+    if first is None or is_inside(first.start(), values):
+        return None
     starts = list(islice(_CALL.finditer(text), MOST_VALUES))
     calls: list[dict[str, Any]] = []
     complete = True

@@ -1,16 +1,20 @@
 """Find the complete JSON values in what a model wrote, whatever stands around them. One pass; nothing is repaired.
 
 Prose, fences, <think>, <tool_call> and other markup are passed over; a value that never closes is reported, never
-read in part. Every character is looked at once for brackets and once for JSON at most, so no text is expensive.
+read in part. Every character is looked at once for brackets and once for JSON at most, and the brackets are counted.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections import Counter
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEEPEST: Final = 24
 """Most brackets inside each other; an answer has five, a call written as text seven."""
@@ -18,18 +22,22 @@ DEEPEST: Final = 24
 MOST_VALUES: Final = 1000
 """Most values that are read in one text."""
 
+MOST_STEPS: Final = 100_000
+"""Most brackets, strings and marks that are looked at in one text; five hundred targets have a tenth of that."""
+
 _MOST_DIGITS: Final = 40
 
 # Marks that no value reaches across; the bare fence also ends one that was cut off inside it.
 _MARK: Final = r"```|</?tool_call>|</?think>|<\|begin_of_box\|>|<\|end_of_box\|>|</?function\b"
-_OUTSIDE: Final = re.compile(r"[{\[]")
 _INSIDE: Final = re.compile(rf'["{{}}\[\]]|{_MARK}')
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # A key without its double quotes begins a value too: one that is refused whole, not read in part.
 _KEY: Final = r"""(?:"[^"\\]{0,200}+(?:"\s*+(?::|\Z)|\Z)|'[^']{0,200}+'\s*+:|[A-Za-z_]\w{0,80}+\s*+:)"""
-_BEGINS: Final = re.compile(rf"\{{\s*+(?:\}}|{_KEY}|\Z)|\[\s*+(?:[\[{{\]]|\Z)")
 _NUMBER: Final = r'\s*+"?[-+]?[\d.]++(?:[eE][-+]?\d++)?"?\s*+'
-_NUMBERS: Final = re.compile(rf"\[{_NUMBER}(?:,{_NUMBER})*+(\]|\Z|,?\s*+\Z)")
+_BEGINS: Final = re.compile(
+    rf"(?P<numbers>\[{_NUMBER}(?:,{_NUMBER})*+(?:(?P<closed>\])|,?\s*+\Z))"
+    rf"|\{{\s*+(?:\}}|{_KEY}|\Z)|\[\s*+(?:[\[{{\]]|\Z)"
+)
 _CLOSES: Final = {"{": "}", "[": "]"}
 
 
@@ -95,12 +103,12 @@ def scan(text: str) -> Scan:
     refused: str | None = None
     unclosed: int | None = None
     position = steps = 0
-    while (bracket := _OUTSIDE.search(text, position)) is not None:
+    while (beginning := _BEGINS.search(text, position)) is not None:
         steps += 1
-        stretch = _follow(text, bracket.start())
-        if stretch is None:
-            position = bracket.end()
-            continue
+        if beginning["numbers"]:
+            stretch = _Stretch(beginning.start(), beginning.end(), 0, closed=beginning["closed"] is not None)
+        else:
+            stretch = _balance(text, beginning.start(), MOST_STEPS - steps)
         steps += stretch.steps
         position = stretch.end
         if stretch.problem is None and stretch.closed:
@@ -112,9 +120,15 @@ def scan(text: str) -> Scan:
         else:
             refused = stretch.problem or refused
             unclosed = unclosed if stretch.problem else stretch.start
-        if len(values) > MOST_VALUES:
-            return Scan((), None, f"must be one JSON object, not more than {MOST_VALUES} values", steps)
+        if len(values) > MOST_VALUES or steps > MOST_STEPS:
+            return Scan((), None, "must be one JSON object; this is endless", steps)
     return Scan(tuple(values), unclosed, refused, steps)
+
+
+def is_inside(index: int, values: Sequence[Value]) -> bool:
+    """Whether the character at `index` belongs to one of the values, which are in order."""
+    before = bisect_right(values, index, key=lambda value: value.start) - 1
+    return before >= 0 and index < values[before].end
 
 
 def _decode(text: str, start: int, end: int) -> Value | str:
@@ -149,20 +163,12 @@ def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
-def _follow(text: str, start: int) -> _Stretch | None:
-    """The stretch that begins at the bracket at `start`, or None where that bracket is prose."""
-    numbers = _NUMBERS.match(text, start)
-    if numbers is not None:
-        return _Stretch(start, numbers.end(), 1, closed=numbers.group(1) == "]")
-    return None if _BEGINS.match(text, start) is None else _balance(text, start)
-
-
-def _balance(text: str, start: int) -> _Stretch:
-    """Pair the brackets from the one at `start` on, until it closes or cannot."""
+def _balance(text: str, start: int, most: int) -> _Stretch:
+    """Pair the brackets from the one at `start` on, until it closes or cannot, in at most about `most` steps."""
     expected: list[str] = []
     position, steps = start, 0
     problem: str | None = None
-    while problem is None and (token := _INSIDE.search(text, position)) is not None:
+    while problem is None and steps <= most and (token := _INSIDE.search(text, position)) is not None:
         steps += 1
         position, mark = token.end(), token.group()
         if mark == '"':
@@ -182,4 +188,5 @@ def _balance(text: str, start: int) -> _Stretch:
             problem = f"must be valid JSON; a bracket is closed by {mark!r}, which does not fit it"
         elif not expected:
             return _Stretch(start, position, steps, closed=True)
-    return _Stretch(start, len(text) if problem is None else position, steps, closed=False, problem=problem)
+    end = position if problem or steps > most else len(text)
+    return _Stretch(start, end, steps, closed=False, problem=problem)

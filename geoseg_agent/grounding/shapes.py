@@ -42,11 +42,11 @@ class Shaped(NamedTuple):
 
 def is_call(data: Any) -> bool:
     """Whether this is a call written as JSON: a name, and arguments as an object or text."""
-    if not isinstance(data, dict):
+    inner = data["function"] if isinstance(data, dict) and isinstance(data.get("function"), dict) else data
+    # Which of two arguments is meant nobody knows: a doubled key is left for the reader to refuse.
+    if not isinstance(inner, dict) or isinstance(data, Doubled) or isinstance(inner, Doubled):
         return False
-    if isinstance(data.get("function"), dict):
-        data = data["function"]
-    return isinstance(data.get("name"), str) and any(isinstance(data.get(key), dict | str) for key in _ARGUMENTS)
+    return isinstance(inner.get("name"), str) and any(isinstance(inner.get(key), dict | str) for key in _ARGUMENTS)
 
 
 def opened(call: dict[str, Any]) -> tuple[str, Any]:
