@@ -549,6 +549,45 @@ async def test_a_compressed_response_is_refused_unread():
     await one.aclose()
 
 
+@pytest.mark.parametrize("early", ["off", "on"])
+async def test_a_connection_is_used_again_unless_reading_stopped_early(early):
+    async with MllmServer("vllm", tail=Tail(3, 0)) as there, leaves_nothing(there):
+        one = endpoint(there, early_stop=early, dialect="json_schema")
+        await one.terms()
+        for _ in range(3):
+            await one.complete(question())
+        await one.aclose()
+    assert there.connections == (1 if early == "off" else 3)
+
+
+async def test_a_connection_that_the_server_has_closed_meanwhile_costs_nothing():
+    async with MllmServer("vllm", idle=0.05) as there, leaves_nothing(there):
+        one = endpoint(there, early_stop="off")
+        await one.complete(question())
+        await asyncio.sleep(0.2)
+        await one.complete(question())
+        await one.aclose()
+    assert (there.completions, there.connections) == (2, 2)
+
+
+async def test_tls_where_there_is_none_is_told():
+    async with MllmServer("vllm") as there:
+        settings = Settings(base_url=there.base_url.replace("http:", "https:"), model="m")
+        one = OpenAIEndpoint(settings)
+        with pytest.raises(EndpointUnavailable, match="http against https"):
+            await one.complete(question())
+        await one.aclose()
+
+
+async def test_where_nobody_listens_the_address_is_told():
+    async with MllmServer("vllm") as there:
+        await there.down()
+        one = endpoint(there)
+        with pytest.raises(EndpointUnavailable, match=rf"{there.base_url} cannot be reached.*refused|failed"):
+            await one.complete(question())
+        await one.aclose()
+
+
 AMBIENT = {
     "OPENAI_API_KEY": "sk-ambient-key",
     "OPENAI_ADMIN_KEY": "sk-ambient-admin",
