@@ -22,6 +22,12 @@ ENDS = {
     "not-found": "done",
     "failed": "failed",
     "interrupted": "interrupted",
+    "model": "done",
+    "model-reasked": "done",
+    "model-retried": "done",
+    "model-samples": "done",
+    "model-reviewed": "done",
+    "model-refused": "failed",
 }
 
 
@@ -45,10 +51,29 @@ async def test_it_replays_without_its_image(name):
     done = await replay(path)
 
     if ENDS[name] == "failed":
-        assert done.error.code == load(path).error.code == "invalid_reply"
+        assert done.error.code == load(path).error.code == {"failed": "invalid_reply"}.get(name, "endpoint")
     else:
         assert done.answer.status == load(path).result.status
         assert not done.answer.image.scene.has_pixels
+
+
+def test_examples_of_models_show_what_they_are_named_after():
+    chats = {
+        name: [step for step in load(EXAMPLES / f"{name}.json").steps if step.seam == "chat"]
+        for name in ENDS
+        if name.startswith("model")
+    }
+    assert {name: len(steps) for name, steps in chats.items()} == {
+        "model": 1,
+        "model-reasked": 2,
+        "model-retried": 2,
+        "model-samples": 3,
+        "model-reviewed": 3,
+        "model-refused": 1,
+    }
+    assert [message.role for message in chats["model-reasked"][1].input.messages][-2:] == ["assistant", "user"]
+    assert chats["model-retried"][0].error.type == "EndpointUnavailable"
+    assert [step.input.tool.name for step in chats["model-reviewed"]][1:] == ["review_targets"] * 2
 
 
 def test_examples_name_no_machine():

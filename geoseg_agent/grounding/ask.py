@@ -148,7 +148,7 @@ def _pause(state: RetryCallState) -> float:
 
 def _tell(state: RetryCallState) -> None:
     wait = 0.0 if state.next_action is None else state.next_action.sleep
-    log.warning("asking again", after=round(wait, 2), reason=str(_error(state)))
+    log.info("asking again", after=round(wait, 2), reason=str(_error(state)))
 
 
 def _error(state: RetryCallState) -> Any:

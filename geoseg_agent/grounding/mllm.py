@@ -184,7 +184,7 @@ class MllmGrounder:
         try:
             return await self._sample(line, query, sent, number)
         except (InvalidReply, EndpointError) as error:
-            log.warning("sample lost", sample=number, reason=str(error))
+            log.info("sample lost", sample=number, reason=str(error))
             return error
 
     def _key(self, terms: Terms, image: Image, query: Query) -> str:
