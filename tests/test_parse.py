@@ -1,4 +1,10 @@
-"""Replies as models and servers really give them: each has its documented targets or its documented rejection."""
+"""Replies as models and servers really give them: each has its documented targets or its documented rejection.
+
+A line of tests/corpus/*.jsonl is one case: a name, the row of the failure catalogue it stands for ("source"), the
+raw reply, and where they differ from norm1000 on 1000 x 1000 pixels the terms, the size sent (h, w) and the window
+of the original. "expect" has the status, [x1, y1, x2, y2, phrase] for each target, repairs, notes and where it was
+found; "reject" has the path of each violation, a part of the first rule, and whether the reply counts as cut off.
+"""
 
 import importlib.util
 import json

@@ -92,7 +92,7 @@ def test_a_long_word_is_cut_within():
     assert clean("x" * 1000) == "x" * LONGEST
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.text(max_size=200))
 def test_any_label_gives_a_phrase_that_a_target_takes_and_cleaning_it_again_changes_nothing(label):
     try:
@@ -105,7 +105,7 @@ def test_any_label_gives_a_phrase_that_a_target_takes_and_cleaning_it_again_chan
     assert not set(phrase) & set('<>&/\\"`$;{}[]|*?#=@~^:!\n\t')
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="w.:/<>&;ahtp -_'\u0301\u200b\u202e", max_size=60))
 def test_pieces_of_addresses_and_markup_never_join_to_whole_ones(label):
     try:
