@@ -183,8 +183,8 @@ class Agent:
 
 
 def _prompt(grounder: Grounder) -> PromptRecord | None:
-    """What a model is asked with, where the grounder asks one."""
-    prompt = getattr(grounder, "prompt", None)
+    """What a model is asked with, by a grounder whose conversation the trace holds."""
+    prompt = getattr(grounder, "prompt", None) if getattr(grounder, "traced_inside", False) else None
     return prompt and PromptRecord(name=prompt.name, version=prompt.version, sha256=prompt.sha256)
 
 

@@ -95,12 +95,13 @@ def _show(one: Probed, *, rows: bool) -> None:
     if rows:
         out.print(_table(one))
     if finding.frame is None:
-        out.print("[red]no frame[/]", end="  ")
+        out.print("[red]no frame[/] fits the answers", end="  ")
     else:
         out.print(f"[bold]{finding.frame}[/]", end="  ")
         (sx, sy), (tx, ty) = finding.scale, finding.shift
         out.print(f"median IoU {finding.iou:.3f}  scale {sx:.4f}, {sy:.4f}  shift {tx:+.1f}, {ty:+.1f} px", end="  ")
-    out.print(f"residual {finding.residual:.1f} px  answered {finding.answered} of {finding.asked}")
+        out.print(f"residual {finding.residual:.1f} px", end="  ")
+    out.print(f"answered {finding.answered} of {finding.asked}")
     for fault in one.faults:
         note(fault)
     if not one.faults:

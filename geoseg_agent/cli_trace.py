@@ -99,26 +99,34 @@ def _image_of(trace: Trace, given: Path | None) -> Image | None:
 
 
 def _print(trace: Trace) -> None:
-    out.print(f"[bold]{escape(trace.query)}[/]")
-    out.print(f"  {trace.id}  {trace.status}  {trace.seconds or 0:.2f} s  engine {trace.engine}")
+    from geoseg_agent.trace.conversation import visible  # noqa: PLC0415 - as above
+    from geoseg_agent.trace.dialogue import dialogue  # noqa: PLC0415
+
+    def safe(text: str) -> str:
+        return escape(visible(text))
+
+    out.print(f"[bold]{safe(trace.query)}[/]")
+    out.print(f"  {trace.id}  {trace.status}  {trace.seconds or 0:.2f} s  engine {safe(trace.engine)}")
     out.print(
-        f"  image {escape(trace.image.name)}  {trace.image.width} x {trace.image.height}  {trace.image.sha256[:12]}"
+        f"  image {safe(trace.image.name)}  {trace.image.width} x {trace.image.height}  {trace.image.sha256[:12]}"
     )
+    for line in dialogue(trace):
+        out.print(f"  {escape(line)}")
     for step in trace.steps:
         about = "" if step.target is None else f"  target {step.target}"
-        failed = f"  [red]{escape(step.error.message)}[/]" if step.error else ""
+        failed = f"  [red]{safe(step.error.message)}[/]" if step.error else ""
         out.print(
             f"  {step.index:>3}  {step.seam:<10}{about:<11} waited {step.waited:.3f}  took {step.took:.3f}{failed}"
         )
     if trace.result is not None:
         for number, target in enumerate(trace.result.targets, start=1):
             out.print(
-                f"  {number}. {escape(target.phrase)}  box {target.box}  rule {target.rule}  {target.areas.mask} px"
+                f"  {number}. {safe(target.phrase)}  box {target.box}  rule {target.rule}  {target.areas.mask} px"
             )
         for text in trace.result.notes:
-            out.print(f"  note: {escape(text)}")
+            out.print(f"  note: {safe(text)}")
     if trace.error is not None:
-        out.print(f"  [red]error ({trace.error.code})[/]: {escape(trace.error.message)}")
+        out.print(f"  [red]error ({trace.error.code})[/]: {safe(trace.error.message)}")
 
 
 @app.command()

@@ -206,7 +206,7 @@ class ReplayMismatch(TraceError):
 def first_error() -> Iterator[None]:
     """Turn the ExceptionGroup of a TaskGroup into the first `GeoSegError` inside it, or the first error of any kind.
 
-    Used once, at the edge of the public calls; inside, groups stay groups.
+    Used at the edge of the public calls, and where a backend's tasks must fail as one; elsewhere groups stay groups.
     """
     try:
         yield

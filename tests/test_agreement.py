@@ -70,3 +70,10 @@ def test_the_order_of_the_samples_does_not_change_the_boxes(order):
     replies = [found((10, 10, 50, 50)), found((13, 11, 54, 50), (200, 0, 240, 40)), found((11, 12, 50, 55))]
     boxes = {tuple(target.box) for target in merged(*[replies[k] for k in order]).targets}
     assert boxes == {(11, 11, 50, 50)}
+
+
+def test_samples_that_are_the_same_to_the_last_digit_get_a_warning():
+    same = merged(found((10, 10, 50, 50)), found((10, 10, 50, 50)))
+    assert "to the last digit" in same.notes[0]
+    assert merged(found((10, 10, 50, 50)), found((10, 10, 50, 51))).notes == ()
+    assert merged(ABSENT, ABSENT).notes == ()

@@ -232,6 +232,21 @@ async def test_hints_spare_the_model_or_rename_what_it_finds():
         await replayed(found)
 
 
+@pytest.mark.parametrize(
+    ("model", "engine"),
+    [
+        ("Qwen/Qwen3-VL-8B-Instruct", "mllm:Qwen3-VL-8B-Instruct"),
+        ("qwen3-vl:8b", "mllm:qwen3-vl:8b"),
+        ("/home/me/models/qwen+lora/", "mllm:qwen_lora"),
+    ],
+)
+async def test_the_label_of_a_result_names_the_model_and_no_folder(model, engine):
+    async with MllmServer("sglang", model=model) as server:
+        found = await answer(server, model=model)
+    assert found.engine == f"{engine}+word-tools"
+    await replayed(found)
+
+
 async def test_two_queries_on_one_picture_share_their_prefix():
     async with MllmServer() as server, agent(server) as asked:
         await asked.segment(picture(), "the red rectangle")

@@ -82,5 +82,14 @@ def _representative(replies: Sequence[GroundingReply], *, found: bool) -> Ground
 
 def _notes(replies: Sequence[GroundingReply], asked: int) -> tuple[str, ...]:
     lost = asked - len(replies)
-    failed = (f"{lost} of {asked} samples gave no valid answer and count as disagreement",) if lost else ()
-    return tuple(dict.fromkeys([*failed, *(note for reply in replies for note in reply.notes)]))
+    own = [f"{lost} of {asked} samples gave no valid answer and count as disagreement"] if lost else []
+    if len(replies) > 1 and len({_exactly(reply) for reply in replies}) == 1 and replies[0].targets:
+        own.append(
+            f"all {len(replies)} samples are the same to the last digit; a server that ignores the temperature "
+            "answers so, and then their agreement says nothing"
+        )
+    return tuple(dict.fromkeys([*own, *(note for reply in replies for note in reply.notes)]))
+
+
+def _exactly(reply: GroundingReply) -> tuple[object, ...]:
+    return tuple((tuple(target.box), target.phrase) for target in reply.targets)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -210,6 +211,7 @@ def _echo(reply: ChatReply) -> str:
     return neutral(text if len(text) <= ECHO else text[:ECHO] + _CUT)
 
 
+@lru_cache(maxsize=256)  # the rules and the schema are the same in every request
 def _text_tokens(text: str) -> int:
     ascii_ = sum(character.isascii() for character in text)
     digits = sum(character.isdigit() for character in text if character.isascii())

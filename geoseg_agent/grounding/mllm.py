@@ -15,7 +15,7 @@ import asyncio
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from geoseg_agent.errors import EndpointError, GeoSegError, InvalidReply
+from geoseg_agent.errors import EndpointError, GeoSegError, InvalidReply, first_error
 from geoseg_agent.grounding.agreement import merge
 from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.budget import Budget, current_budget
@@ -100,8 +100,7 @@ class MllmGrounder:
         self.asking = asking
         self.prompt = asking.prompt
         self.rounds = asking.rounds
-        # A "+" separates the names of grounder and tools.
-        self.engine = f"mllm:{asking.model}".replace("+", "_") if asking.model else "mllm"
+        self.engine = _engine(asking.model)
         self._endpoint = endpoint
         self._pictures = pictures
         self._cache = cache
@@ -156,11 +155,12 @@ class MllmGrounder:
         sent = await self._pictures.view(image, whole(image.size), line.terms.fit)
         if self.asking.samples == 1:
             return await self._sample(line, query, sent, 0)
-        async with asyncio.TaskGroup() as together:
-            tasks = [
-                together.create_task(self._outcome(line, query, sent, number))
-                for number in range(self.asking.samples)
-            ]
+        with first_error():
+            async with asyncio.TaskGroup() as together:
+                tasks = [
+                    together.create_task(self._outcome(line, query, sent, number))
+                    for number in range(self.asking.samples)
+                ]
         outcomes = [task.result() for task in tasks]
         replies = [outcome for outcome in outcomes if not isinstance(outcome, GeoSegError)]
         if not replies:
@@ -200,3 +200,10 @@ class MllmGrounder:
                 "terms": decides,
             }
         )
+
+
+def _engine(model: str | None) -> str:
+    """The label of results: a model's name without who published it, or where it lies on a disk."""
+    name = (model or "").rstrip("/").rpartition("/")[2]
+    # A "+" separates the names of grounder and tools.
+    return f"mllm:{name}".replace("+", "_") if name else "mllm"
