@@ -167,6 +167,7 @@ def refuse(status, text, *, dialect="json_schema", headers=None, kind="vllm"):
         (error("Invalid schema for something", "response_format"), "json_object"),
         (error('tool_choice="required" requires --tool-call-parser to be set'), "tool"),
         (error("No endpoints found that support tool use."), "tool"),
+        (error("No endpoints found that can handle the requested parameters."), "json_schema"),
         ('{"error": "Invalid tool_choice type"}', "tool"),
         ('{"detail": "Unexpected fields in the request: {\'tools\'}"}', "tool"),
         (json.dumps({"detail": [{"loc": ["body", "tools", 0], "msg": "no"}]}), "tool"),

@@ -44,12 +44,20 @@ DIALECT_FIELDS: Final[Mapping[Dialect, tuple[str, ...]]] = {
         "tool calling",
         "function calling",
         "tool-call-parser",
+        "requested parameters",
     ),
-    "json_schema": ("response_format", "json_schema", "schema", "structured output", "structured outputs"),
-    "json_object": ("response_format", "json_object"),
+    "json_schema": (
+        "response_format",
+        "json_schema",
+        "schema",
+        "structured output",
+        "structured outputs",
+        "requested parameters",
+    ),
+    "json_object": ("response_format", "json_object", "requested parameters"),
     "plain": (),
 }
-"""Words by which a refusal means the dialect."""
+"""Words by which a refusal means the dialect; the "requested parameters" are those that OpenRouter must route by."""
 
 
 @dataclass(frozen=True)
