@@ -280,7 +280,7 @@ async def asked_again(path, image=None, folder="none", hints=None):
     return await ask(folder, "where is it?", grounder=grounder, image=image, hints=hints)
 
 
-@pytest.mark.parametrize("name", ["all of it", "missed", "two"])
+@pytest.mark.parametrize("name", ["all of it", "missed", "two", "samples"])
 async def test_an_interrupted_query_goes_on_from_the_replies_that_were_paid(tmp_path, name):
     answer, trace = await way(tmp_path, **WAYS[name])
     last = max(step.index for step in trace.steps if step.seam == "chat")
