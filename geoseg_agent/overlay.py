@@ -6,23 +6,22 @@ lines and letters have the same weight everywhere. `mask.png` is the exact resul
 
 from __future__ import annotations
 
-import importlib.util
 import io
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
+
+from geoseg_agent.drawing import PAPER, Spot, View, colour_of, letters, overlaps, tint
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from PIL.ImageFont import FreeTypeFont
 
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.types import TargetMask
-    from geoseg_tools.arrays import Mask, Rgb, Size
+    from geoseg_tools.arrays import Rgb, Size
     from geoseg_tools.geometry import Box
 
 SMALLEST_SIDE = 720
@@ -40,29 +39,9 @@ CAPTION_LINES = 3
 MANY = 6
 """More targets than this are labelled with their numbers, as in the vector files, and named in the caption."""
 
-_COLOURS = (
-    (255, 196, 0),
-    (0, 200, 255),
-    (255, 82, 140),
-    (126, 231, 90),
-    (186, 130, 255),
-    (255, 126, 41),
-    (64, 224, 182),
-    (255, 240, 150),
-)
-_FILL = 0.36
 _NODATA = (44, 46, 52)
-_PAPER = (22, 24, 29)
 _INK = (240, 242, 245)
 _FAINT = (164, 170, 180)
-
-
-class _View(NamedTuple):
-    """Picture pixels per image pixel, (h, w) of the picture, and the width of a line in it."""
-
-    scale: float
-    size: Size
-    unit: float
 
 
 def overlay_png(answer: Segmentation, max_side: int = 1024) -> bytes:
@@ -76,32 +55,28 @@ def overlay(answer: Segmentation, max_side: int = LARGEST_SIDE) -> Pillow.Image:
     """The overlay as a Pillow RGB image, the longer side of the image about `max_side` pixels at most."""
     view = _view(answer.image.size, max_side)
     canvas = _base(answer, view)
-    for number, target in enumerate(answer.targets):
-        _tint(canvas, target, view, _colour(number))
+    for number, target in enumerate(answer.targets, start=1):
+        tint(canvas, target, view, colour_of(number))
     picture = Pillow.fromarray(canvas)
     draw = ImageDraw.Draw(picture, "RGBA")
     few = len(answer.targets) <= MANY
-    for number, target in enumerate(answer.targets):
-        _frame(draw, target.box, view, _colour(number), corners=few)
+    for number, target in enumerate(answer.targets, start=1):
+        _frame(draw, target.box, view, colour_of(number), corners=few)
     names = [target.phrase if few else str(number) for number, target in enumerate(answer.targets, 1)]
     _labels(draw, answer.targets, names, view)
     return _captioned(picture, answer, view)
 
 
-def _colour(number: int) -> tuple[int, int, int]:
-    return _COLOURS[number % len(_COLOURS)]
-
-
-def _view(size: Size, max_side: int) -> _View:
+def _view(size: Size, max_side: int) -> View:
     longest = max(size)
     scale = max_side / longest
     if scale >= 1:
         scale = min(scale // 1, -(-SMALLEST_SIDE // longest)) if longest < SMALLEST_SIDE else 1.0
     height, width = (max(1, round(side * scale)) for side in size)
-    return _View(scale, (height, width), max(1.0, max(height, width) / 1000))
+    return View(scale, (height, width), max(1.0, max(height, width) / 1000))
 
 
-def _base(answer: Segmentation, view: _View) -> Rgb:
+def _base(answer: Segmentation, view: View) -> Rgb:
     scene = answer.image.scene
     height, width = view.size
     if not scene.has_pixels:
@@ -114,45 +89,7 @@ def _base(answer: Segmentation, view: _View) -> Rgb:
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def _tint(canvas: Rgb, target: TargetMask, view: _View, colour: tuple[int, int, int]) -> None:
-    """Fill the target's mask with its colour, and draw its outline with a dark halo. Changes `canvas`."""
-    (top, left), mask = _scaled(target.mask, target.roi, view)
-    if not mask.any():
-        return
-    part = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
-    part[mask] = (part[mask] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
-    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    line = max(1, round(1.6 * view.unit))
-    # Around specks a strong outline would be larger than they are, and bury what lies between them.
-    strong = [contour for contour in contours if cv2.contourArea(contour) >= (8 * line) ** 2]
-    halo = part.copy()
-    cv2.drawContours(halo, strong, -1, _PAPER, line + 2 * max(1, round(view.unit)), cv2.LINE_AA)
-    part[:] = cv2.addWeighted(halo, 0.55, part, 0.45, 0)
-    cv2.drawContours(part, contours, -1, colour, 1, cv2.LINE_8)
-    cv2.drawContours(part, strong, -1, colour, line, cv2.LINE_AA)
-
-
-def _scaled(mask: Mask, roi: Box, view: _View) -> tuple[tuple[int, int], Mask]:
-    """The mask in picture pixels and the row and column where it starts; nearest, by majority where reduced."""
-    top, left = int(roi.y1 * view.scale), int(roi.x1 * view.scale)
-    bottom = min(view.size[0], int(np.ceil(roi.y2 * view.scale)))
-    right = min(view.size[1], int(np.ceil(roi.x2 * view.scale)))
-    if view.scale == 1:
-        return (top, left), mask
-    side = max(1, round(1 / view.scale))
-    values = cv2.blur(mask.astype(np.float32), (side, side), borderType=cv2.BORDER_CONSTANT)
-    rows = _sources(top, bottom, roi.y1, roi.y2, view.scale)
-    columns = _sources(left, right, roi.x1, roi.x2, view.scale)
-    # Below one half, so that things a pixel wide do not vanish from the picture.
-    return (top, left), values[np.ix_(rows, columns)] > 0.4
-
-
-def _sources(start: int, stop: int, low: int, high: int, scale: float) -> NDArray[np.int64]:
-    centres = ((np.arange(start, stop) + 0.5) / scale).astype(np.int64)
-    return np.clip(centres, low, high - 1) - low
-
-
-def _frame(draw: ImageDraw.ImageDraw, box: Box, view: _View, colour: tuple[int, int, int], *, corners: bool) -> None:
+def _frame(draw: ImageDraw.ImageDraw, box: Box, view: View, colour: tuple[int, int, int], *, corners: bool) -> None:
     """The target's box: a hairline one can see through, with strong corners where there is room for them."""
     x1, y1, x2, y2 = (round(value * view.scale) for value in box)
     x2, y2 = max(x1 + 1, x2 - 1), max(y1 + 1, y2 - 1)
@@ -167,41 +104,37 @@ def _frame(draw: ImageDraw.ImageDraw, box: Box, view: _View, colour: tuple[int, 
             draw.line((x, y, x, y + dy * arm), fill=colour, width=thick)
 
 
-def _labels(draw: ImageDraw.ImageDraw, targets: tuple[TargetMask, ...], names: list[str], view: _View) -> None:
+def _labels(draw: ImageDraw.ImageDraw, targets: tuple[TargetMask, ...], names: list[str], view: View) -> None:
     """Each name at its box, largest box first; one that would cover another moves, or is left out."""
-    font = _font(14 * view.unit, bold=True)
+    font = letters(14 * view.unit, bold=True)
     pad = round(4 * view.unit)
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Spot] = []
     height = sum(font.getmetrics()) + pad
-    for number, target in sorted(enumerate(targets), key=lambda item: -item[1].box.area):
-        text = _shortened(names[number], font, max(view.size[1] * 0.6, font.getlength("00")))
+    for number, target in sorted(enumerate(targets, start=1), key=lambda item: -item[1].box.area):
+        text = _shortened(names[number - 1], font, max(view.size[1] * 0.6, font.getlength("00")))
         width = font.getlength(text) + 2 * pad
         x1, y1, _, y2 = (value * view.scale for value in target.box)
         x = max(0.0, min(x1, view.size[1] - width))
         for y in (y1 - height, y1, y2 - height, y2):
             spot = (x, y, x + width, y + height)
-            if 0 <= y <= view.size[0] - height and not any(_overlap(spot, other) for other in taken):
-                draw.rounded_rectangle(spot, radius=pad, fill=_colour(number))
-                draw.text((x + pad, y + height / 2), text, font=font, fill=_PAPER, anchor="lm")
+            if 0 <= y <= view.size[0] - height and not any(overlaps(spot, other) for other in taken):
+                draw.rounded_rectangle(spot, radius=pad, fill=colour_of(number))
+                draw.text((x + pad, y + height / 2), text, font=font, fill=PAPER, anchor="lm")
                 taken.append(spot)
                 break
 
 
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _captioned(picture: Pillow.Image, answer: Segmentation, view: _View) -> Pillow.Image:
+def _captioned(picture: Pillow.Image, answer: Segmentation, view: View) -> Pillow.Image:
     """The picture with some lines of text below it: the query, and what is behind the answer."""
     pad = round(12 * view.unit)
-    title, small = _font(17 * view.unit, bold=True), _font(13 * view.unit, bold=False)
+    title, small = letters(17 * view.unit, bold=True), letters(13 * view.unit, bold=False)
     # A strip of an image would leave no room for words.
     width = max(picture.width, round(CAPTION_WIDTH * view.unit))
     room = width - 2 * pad
     lines = [(text, title, _INK) for text in _wrapped(answer.query, title, room)]
     lines.append((_shortened("   ·   ".join(_facts(answer)), small, room), small, _FAINT))
     height = sum(round(1.15 * sum(font.getmetrics())) for _, font, _ in lines)
-    sheet = Pillow.new("RGB", (width, picture.height + height + 2 * pad), _PAPER)
+    sheet = Pillow.new("RGB", (width, picture.height + height + 2 * pad), PAPER)
     sheet.paste(picture, ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(sheet)
     y = picture.height + pad
@@ -221,7 +154,7 @@ def _facts(answer: Segmentation) -> list[str]:
     return [found, sure, answer.engine, *named, answer.image.name]
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
+def _wrapped(text: str, font: FreeTypeFont, room: float) -> list[str]:
     """`text` in up to `CAPTION_LINES` lines; what is left over is cut."""
     lines = [""]
     for word in text.split():
@@ -233,7 +166,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
     return [_shortened(line, font, room) for line in lines]
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+def _shortened(text: str, font: FreeTypeFont, room: float) -> str:
     if font.getlength(text) <= room:
         return text
     low, high = 0, len(text)
@@ -241,15 +174,3 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if font.getlength(text[:middle] + "…") <= room else (low, middle - 1)
     return text[:low].rstrip() + "…"
-
-
-def _font(size: float, *, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib ships and which knows more scripts than Pillow's own font."""
-    return _loaded(max(9, round(size)), "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
-
-
-@lru_cache(maxsize=32)
-def _loaded(size: int, name: str) -> ImageFont.FreeTypeFont:
-    spec = importlib.util.find_spec("matplotlib")
-    folder = Path(spec.origin).parent if spec and spec.origin else Path()
-    return ImageFont.truetype(str(folder / "mpl-data" / "fonts" / "ttf" / name), size)

@@ -1,6 +1,7 @@
 """Who may import whom, read from the sources."""
 
 import ast
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,3 +112,13 @@ def test_the_median_module_is_small():
     lengths = sorted(len(path.read_text(encoding="utf-8").splitlines()) for _, path in FILES)
 
     assert lengths[len(lengths) // 2] <= 150
+
+
+@pytest.mark.parametrize(
+    ("package", "path"), FILES, ids=lambda value: value if isinstance(value, str) else value.stem
+)
+def test_no_module_imports_what_another_keeps_to_itself(package, path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in PACKAGES:
+            private = [alias.name for alias in node.names if re.match("_[^_]", alias.name)]
+            assert not private, f"{path} of {package} imports {private} from {node.module}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from geoseg_agent.overlay import _PAPER, _colour, _font, _overlap, _tint, _View
+from geoseg_agent.drawing import PAPER, Spot, View, colour_of, letters, overlaps, tint
 from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from geoseg_agent.types import TargetMask
     from geoseg_tools.arrays import Mask, Rgb, Size
-
-_Spot: TypeAlias = tuple[float, float, float, float]
 
 _LETTERS = 18
 """Height of a number, in units of a line."""
@@ -52,14 +50,14 @@ def marked(picture: Rgb, window: Box, targets: Sequence[TargetMask]) -> Rgb:
     """
     canvas = picture.copy()
     size = (canvas.shape[0], canvas.shape[1])
-    view = _View(1.0, size, max(1.0, math.sqrt(size[0] * size[1]) / 1000))
+    view = View(1.0, size, max(1.0, math.sqrt(size[0] * size[1]) / 1000))
     placed = [
         found
         for number, target in enumerate(targets, 1)
         if (found := _placed(number, target, window, size)) is not None
     ]
     for number, _, target in placed:
-        _tint(canvas, target, view, _colour(number - 1))
+        tint(canvas, target, view, colour_of(number))
     return _numbered(canvas, placed, view)
 
 
@@ -88,26 +86,26 @@ def _resized(mask: Mask, size: Size) -> Mask:
     return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA) > 255 * _SEEN)
 
 
-def _numbered(canvas: Rgb, placed: list[_Placed], view: _View) -> Rgb:
+def _numbered(canvas: Rgb, placed: list[_Placed], view: View) -> Rgb:
     """The numbers at their boxes, largest box first: where they cover no other number, if there is room."""
     picture = Pillow.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    font = _font(_LETTERS * view.unit, bold=True)
+    font = letters(_LETTERS * view.unit, bold=True)
     pad = round(4 * view.unit)
     height = float(sum(font.getmetrics()) + pad)
-    taken: list[_Spot] = []
+    taken: list[Spot] = []
     for number, box, _ in sorted(placed, key=lambda item: -item.box.area):
         width = font.getlength(str(number)) + 2 * pad
         spots = [spot for spot in _spots(box, width, height) if _fits(spot, view.size)]
-        free = (spot for spot in spots if not any(_overlap(spot, other) for other in taken))
+        free = (spot for spot in spots if not any(overlaps(spot, other) for other in taken))
         spot = next(free, spots[0] if spots else (0.0, 0.0, width, height))
-        draw.rounded_rectangle(spot, radius=pad, fill=_colour(number - 1))
-        draw.text((spot[0] + pad, spot[1] + height / 2), str(number), font=font, fill=_PAPER, anchor="lm")
+        draw.rounded_rectangle(spot, radius=pad, fill=colour_of(number))
+        draw.text((spot[0] + pad, spot[1] + height / 2), str(number), font=font, fill=PAPER, anchor="lm")
         taken.append(spot)
     return np.array(picture, dtype=np.uint8)
 
 
-def _spots(box: Box, width: float, height: float) -> Iterator[_Spot]:
+def _spots(box: Box, width: float, height: float) -> Iterator[Spot]:
     """Where a number may stand, best first: outside the box, for inside it would hide what it names."""
     outside = ((box.x1, box.y1 - height), (box.x1, box.y2), (box.x2, box.y1), (box.x1 - width, box.y1))
     corners = ((box.x2 - width, box.y1 - height), (box.x2 - width, box.y2), (box.x2, box.y2 - height))
@@ -121,5 +119,5 @@ def _spots(box: Box, width: float, height: float) -> Iterator[_Spot]:
         yield x, y, x + width, y + height
 
 
-def _fits(spot: _Spot, size: Size) -> bool:
+def _fits(spot: Spot, size: Size) -> bool:
     return spot[0] >= 0 and spot[1] >= 0 and spot[2] <= size[1] and spot[3] <= size[0]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from geoseg_agent.trace.rle import MAX_AREA, _runs
+from geoseg_agent.trace.rle import MAX_AREA, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ def _set(record: Rle, height: int, width: int) -> NDArray[np.int64]:
     """(n, 2) start and end of the runs of set pixels."""
     if record.size != [height, width]:
         raise ValueError(f"a mask of {record.size[1]} x {record.size[0]} pixels stands where {width} x {height} are")
-    runs = _runs(record.counts)
+    runs = runs_of(record.counts)
     if (runs < 0).any() or int(runs.sum()) != height * width:
         raise ValueError(f"the run-lengths do not add up to the {height * width} pixels of the mask")
     bounds = np.cumsum(runs)

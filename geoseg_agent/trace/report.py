@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 
+from geoseg_agent.drawing import colour_of
 from geoseg_agent.errors import ImageError, InputError, TraceCorrupt
-from geoseg_agent.overlay import _COLOURS as COLOURS
 from geoseg_agent.trace import timeline
 from geoseg_agent.trace.cards import Card, Place, card_of, places
 from geoseg_agent.trace.conversation import WORDS, asked_of, visible
@@ -210,11 +210,6 @@ def _cards(trace: Trace, shown: list[Place], image: Image | None) -> list[Card]:
             crop = photo(image, place.roi, side, _CROPS_BYTES // len(shown))
         cards.append(card_of(trace, place, place.roi, crop, max(fit(place.roi.size, side)), colour_of(place.number)))
     return cards
-
-
-def colour_of(number: int) -> tuple[int, int, int]:
-    """The colour of target `number` from 1, as in overlays."""
-    return COLOURS[(number - 1) % len(COLOURS)]
 
 
 def _changed(trace: Trace) -> list[str]:

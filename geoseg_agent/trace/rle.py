@@ -37,14 +37,14 @@ def decode_mask(record: Rle) -> Mask:
     height, width = record.size
     if min(height, width) < 1 or height * width > MAX_AREA:
         raise ValueError(f"a mask cannot have {width} x {height} pixels")
-    runs = _runs(record.counts)
+    runs = runs_of(record.counts)
     if (runs < 0).any() or int(runs.sum()) != height * width:
         raise ValueError(f"the run-lengths do not add up to the {height * width} pixels of the mask")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(flat.reshape(width, height).T)
 
 
-def _runs(counts: str) -> NDArray[np.int64]:
+def runs_of(counts: str) -> NDArray[np.int64]:
     """Undo COCO's text form: base 32 digits, least first, then differences to the run before last."""
     try:
         chars = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
