@@ -16,9 +16,10 @@ from PIL import Image as Pillow
 from PIL.JpegImagePlugin import get_sampling
 
 from geoseg_agent.grounding.chat import Fit
-from geoseg_agent.grounding.encode import NODATA, encode
+from geoseg_agent.grounding.encode import NODATA, jpeg, resized
 from geoseg_agent.grounding.model_profiles import PROFILES
-from geoseg_agent.grounding.sent_image import SentImages, sent_size
+from geoseg_agent.grounding.sent_image import SentImages
+from geoseg_agent.grounding.sent_size import sent_size
 from geoseg_agent.imagery import Image
 from geoseg_agent.types import Areas, Similarity, Target, TargetMask
 from geoseg_tools import GeometryError
@@ -28,6 +29,10 @@ from geoseg_tools.keypoints import Keypoints
 QWEN3, QWEN2, UNKNOWN = Fit(32, 1024, 2048), Fit(28, 1024, 2048), Fit(224, 21, 41)
 FITS = st.sampled_from([row.fit for row in PROFILES])
 SIDES = st.one_of(st.integers(1, 3000), st.integers(1, 64_000))
+
+
+def encode(pixels, valid, size):
+    return jpeg(resized(pixels, valid, size))
 
 
 def smart_resize(height, width, factor, least, most):

@@ -21,19 +21,6 @@ NODATA: Final = 127
 """Grey of pixels that are not valid: nothing of the scene is to be seen there."""
 
 
-def encode(pixels: Rgb, valid: Mask | None, size: Size) -> bytes:
-    """`pixels` at `size` as JPEG: quality 92, colour at full resolution (4:4:4), no metadata.
-
-    Small coloured things keep their edges and hues, which 4:2:0 would smear.
-
-    Args:
-        pixels: (h, w, 3) uint8 RGB; a view will do, nothing of its size is copied.
-        valid: (h, w) bool, False on nodata, or None.
-        size: (h, w) of the result.
-    """
-    return jpeg(resized(pixels, valid, size))
-
-
 def shown(image: Image, window: Box, size: Size) -> Rgb:
     """The window of the image at `size` (h, w): (h, w, 3) uint8 RGB, a new array.
 
@@ -49,6 +36,11 @@ def resized(pixels: Rgb, valid: Mask | None, size: Size) -> Rgb:
     """`pixels` at `size` (h, w), edges on edges, with nodata in grey: (h, w, 3) uint8 RGB, a new array.
 
     What is shrunk is averaged over areas, what is enlarged is interpolated bicubically; a picture may need both.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB; a view will do, nothing of its size is copied.
+        valid: (h, w) bool, False on nodata, or None.
+        size: (h, w) of the result.
     """
     height, width = (min(there, here) for there, here in zip(size, pixels.shape[:2], strict=True))
     # Shrinking comes first: a large image is never copied at its own size.
@@ -61,7 +53,10 @@ def resized(pixels: Rgb, valid: Mask | None, size: Size) -> Rgb:
 
 
 def jpeg(picture: Rgb) -> bytes:
-    """(h, w, 3) uint8 RGB as JPEG bytes; equal pictures give equal bytes."""
+    """(h, w, 3) uint8 RGB as JPEG: quality 92, colour at full resolution (4:4:4), no metadata.
+
+    Small coloured things keep their edges and hues, which 4:2:0 would smear. Equal pictures give equal bytes.
+    """
     buffer = io.BytesIO()
     Pillow.fromarray(picture).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
     return buffer.getvalue()

@@ -5,16 +5,16 @@ Servers keep what they computed for a picture by its bytes, so queries about one
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from geoseg_agent.grounding.chat import SentImage
-from geoseg_agent.grounding.encode import MEDIA_TYPE, encode, jpeg, shown
+from geoseg_agent.grounding.encode import MEDIA_TYPE, jpeg, shown
 from geoseg_agent.grounding.marks import marked
 from geoseg_agent.grounding.sent_size import sent_size
+from geoseg_agent.grounding.together import Together
 from geoseg_agent.lanes import Lane
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_agent.types import TargetMask
     from geoseg_tools.geometry import Box
-
-__all__ = ["KEPT", "SentImages", "encode", "sent_size"]
 
 KEPT: Final = 64 << 20
 """Bytes of encoded pictures that are kept, those used last: a hundred or more."""
@@ -37,14 +35,6 @@ class _Key(NamedTuple):
     image: str
     window: Box
     fit: Fit
-
-
-@dataclass(slots=True, eq=False)
-class _Making:
-    """A picture in the making, and how many wait for it."""
-
-    task: asyncio.Task[SentImage]
-    waiting: int = 0
 
 
 class SentImages:
@@ -62,7 +52,7 @@ class SentImages:
         self._keep = keep
         self._kept: OrderedDict[_Key, SentImage] = OrderedDict()
         self._bytes = 0
-        self._making: dict[_Key, _Making] = {}
+        self._making: dict[_Key, Together[SentImage]] = {}
 
     async def view(
         self, image: Image, window: Box, fit: Fit, *, overlay: Sequence[TargetMask] | None = None
@@ -87,19 +77,12 @@ class SentImages:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        making = self._making.get(key)
-        if making is None:
-            making = self._making[key] = _Making(asyncio.create_task(self._make(key, image), name="picture"))
-        making.waiting += 1
+        making = self._making.setdefault(key, Together(partial(self._make, key, image)))
         try:
-            return await asyncio.shield(making.task)
+            return await making.result()
         finally:
-            making.waiting -= 1
-            if making.waiting == 0:
-                # Whoever asks after this must not be given a task that is being cancelled.
-                if self._making.get(key) is making:
-                    del self._making[key]
-                making.task.cancel()
+            if making.idle and self._making.get(key) is making:
+                del self._making[key]
 
     async def _make(self, key: _Key, image: Image) -> SentImage:
         sent = await self._lane.run(_prepare, image, key.window, key.fit, ())
@@ -115,11 +98,8 @@ class SentImages:
 
     async def aclose(self) -> None:
         """Forget every picture and end the thread; safe to call twice."""
-        tasks = [making.task for making in self._making.values()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        for making in tuple(self._making.values()):
+            await making.aclose()
         self._making.clear()
         self._kept.clear()
         self._bytes = 0

@@ -22,8 +22,13 @@ class Together(Generic[T]):
         self._job = job
         self._running: _Run[T] | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits."""
+        return self._running is None
+
     async def result(self) -> T:
-        """What the job returns; what it raises is for jobs that fail by programming error only."""
+        """What the job returns, or raises: to each caller the very same value or error."""
         run = self._running
         if run is None or run.task.done():
             run = self._running = _Run(asyncio.get_running_loop().create_task(self._job()))
