@@ -2,11 +2,10 @@
 
     python benchmarks/endpoint.py [--queries 256] [--calls 64] [--latency 1.0] [--repeat 3] [--json]
 
-The endpoint is the test server of `tests/support`, in a process of its own, so that the CPU reported is the
-controller's alone. The ideal is queries / calls x latency. All queries are on one picture and all different, after
-one that is not counted: it finds out what the server speaks. A bare client that only sends and receives the same
-shows what the machine allows. Times across the two processes are comparable because
-both read the system's monotonic clock.
+The endpoint runs in a process of its own, so that the CPU reported is the controller's alone: `slow_server.py` for
+throughput, the tests' server for the rest. The ideal is queries / calls x latency. All queries are on one picture and
+all different, after one that is not counted. A bare client that only sends and receives the same shows what machine
+and server allow. Times across two processes are comparable because both read the system's monotonic clock.
 """
 
 from __future__ import annotations
@@ -33,10 +32,11 @@ from geoseg_agent import Agent, Image, Settings
 from geoseg_agent.samples.texture import fractal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from geoseg_agent import Segmentation
 
+SLOW = Path(__file__).parent / "slow_server.py"
 SERVER = Path(__file__).parents[1] / "tests" / "support" / "mllm_child.py"
 PAINT = {"red": (255, 0, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 CANCELLED = 20
@@ -98,36 +98,51 @@ def query(number: int) -> str:
     return f"the {list(PAINT)[number % len(PAINT)]} rectangle, please, for visitor {number}"
 
 
+@contextlib.asynccontextmanager
+async def slow(latency: float) -> AsyncIterator[tuple[str, Callable[[], Awaitable[dict[str, int]]]]]:
+    """The slow server in its process: its address, and a function that says what it saw since the last time."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(SLOW), str(latency), stdin=pipe, stdout=pipe, limit=1 << 20
+    )
+    told, said = cast("tuple[asyncio.StreamWriter, asyncio.StreamReader]", (process.stdin, process.stdout))
+
+    async def seen() -> dict[str, int]:
+        told.write(b"seen\n")
+        report: dict[str, int] = json.loads(await said.readline())
+        return report
+
+    try:
+        yield (await said.readline()).decode().strip(), seen
+    finally:
+        told.close()
+        await process.wait()
+
+
 async def throughput(count: int, calls: int, latency: float, traces: str | Path) -> dict[str, float]:
     """Seconds for `count` queries at once, requests per answer, and the controller's CPU per query."""
     image = picture()
-    async with (
-        serving(dialect="vllm", delay=latency) as server,
-        agent_of(server, endpoint_calls=calls, max_running=count, traces=traces) as agent,
-    ):
-        await agent.segment(image, "the red rectangle")
-        await server.forget()
-        started, cpu = time.perf_counter(), time.process_time()
-        async with asyncio.TaskGroup() as together:
-            tasks = [together.create_task(agent.segment(image, query(number))) for number in range(count)]
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-        answered = sum(task.result().status == "found" for task in tasks)
-        records = await server.completions()
+    async with slow(latency) as (base_url, seen):
+        known = {"grounder": "openai", "base_url": base_url, "dialect": "json_schema", "deadline": 600.0}
+        limits = {"endpoint_calls": calls, "max_running": count, "traces": traces}
+        async with Agent(Settings(**{**known, **limits}), toolbox=TrivialTools()) as agent:
+            await agent.segment(image, "the red rectangle")
+            await seen()
+            started, cpu = time.perf_counter(), time.process_time()
+            async with asyncio.TaskGroup() as together:
+                tasks = [together.create_task(agent.segment(image, query(number))) for number in range(count)]
+            seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+            answered = sum(task.result().status == "found" for task in tasks)
+            report = await seen()
     ideal = -(-count // calls) * latency
     return {
         "seconds": seconds,
         "share of the ideal": ideal / seconds,
         "answered": answered,
-        "calls per answered query": len(records) / answered,
-        "most calls at once": most_at_once(records),
+        "calls per answered query": report["requests"] / answered,
+        "most calls at once": report["most"],
         "CPU ms per query": 1000 * cpu / count,
     }
-
-
-def most_at_once(records: list[dict[str, Any]]) -> int:
-    """Most requests that were open at the same time."""
-    edges = sorted([(one["arrived"], 1) for one in records] + [(one["ended"], -1) for one in records])
-    return int(np.cumsum([step for _, step in edges]).max())
 
 
 async def bare(count: int, calls: int, latency: float) -> dict[str, float]:
@@ -136,15 +151,15 @@ async def bare(count: int, calls: int, latency: float) -> dict[str, float]:
     PIL.Image.fromarray(picture().pixels).save(file, "JPEG", quality=92, subsampling=0)
     url = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
     parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "query: the red rectangle"}]
-    async with serving(dialect="vllm", delay=latency) as server:
-        body = {"model": server.model, "stream": True, "messages": [{"role": "user", "content": parts}]}
+    async with slow(latency) as (base_url, _):
+        body = {"model": "qwen3-vl", "stream": True, "messages": [{"role": "user", "content": parts}]}
         data = json.dumps(body).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: {len(data)}\r\n\r\n".encode()
         places = asyncio.Semaphore(calls)
 
         async def one() -> None:
             async with places:
-                reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.base_url).port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(base_url).port)
                 writer.write(head + data)
                 await reader.readuntil(b"[DONE]")
                 writer.close()
@@ -155,7 +170,11 @@ async def bare(count: int, calls: int, latency: float) -> dict[str, float]:
             for _ in range(count):
                 together.create_task(one())
         seconds = time.perf_counter() - started
-    return {"seconds": seconds, "share of the ideal": -(-count // calls) * latency / seconds}
+    return {
+        "seconds": seconds,
+        "share of the ideal": -(-count // calls) * latency / seconds,
+        "kB per request": len(data) / 1000,
+    }
 
 
 async def cancelling(*, streaming: bool) -> dict[str, float]:
