@@ -1,7 +1,8 @@
 """Find the answer in a reply: in the arguments of calls, then in the content, then in the reasoning.
 
-The last complete value that has the shape of an answer wins. A value that began and never closed is not read in
-part, and nothing that was only thought stands in for an answer that was cut off.
+The last complete value that has the shape of an answer wins, unless another began behind it. A value that began and
+never closed is not read in part. What was thought counts only where nothing else was said, and where it ends with
+the answer: a draft is none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geoseg_agent.grounding.chat import Call, ChatReply
-    from geoseg_agent.grounding.scan import Value
+    from geoseg_agent.grounding.scan import Scan, Value
 
 Source = Literal["call", "content", "reasoning"]
 
@@ -29,6 +30,8 @@ _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _SAYS: Final = re.compile(r"\w")
 _SHOWN: Final = 80
 _FORM: Final = "must be one JSON object with status, targets and reasoning"
+_ONE: Final = "must be one JSON object with status, targets and reasoning; these are several that differ"
+_OTHER: Final = "must be a call of segment_targets; this calls another function with a box"
 
 
 class Extract(NamedTuple):
@@ -81,13 +84,12 @@ def extract(reply: ChatReply) -> Extract:
     read = _read(said, reply)
     if read.answers and not read.cut:
         return Extract(read.answers, read.repairs, "content")
-    if read.cut or read.refused:
+    if read.cut or read.refused or _says(said):
         raise _missing(reply, said, read)
     for text in filter(None, (thought, reply.reasoning)):
         read = _read(text, reply)
-        # A draft inside thoughts that were cut off is no answer.
-        settled = not was_cut(reply) or _SAYS.search(text, read.end) is None
-        if read.answers and not read.cut and settled:
+        # What more thoughts follow is a draft: they may have come to another end.
+        if read.answers and not read.cut and not _says(text[read.end :]):
             return Extract(read.answers, read.repairs, "reasoning")
     raise _missing(reply, said, read)
 
@@ -107,6 +109,8 @@ def _from_calls(reply: ChatReply, calls: Sequence[Call]) -> Extract | None:
         answers += read.answers
         repairs += read.repairs
         if call.name != TOOL:
+            if call.name.strip() and any(map(is_item, read.answers)):
+                raise RejectedReply([Violation("", _excerpt(call.name), _OTHER)], truncated=was_cut(reply))
             repairs.append("call of another function taken")
     if len(answers) > 1:
         repairs.append(f"{len(answers)} calls joined")
@@ -133,15 +137,15 @@ def _read(text: str, reply: ChatReply) -> _Read:
 
 def _found(text: str) -> _Read:
     found = scan(text)
-    marked = read_calls(text, found.values)
-    if marked is not None:
-        return _calls(marked.data, _Read((), (marked.repair,), len(text), not marked.complete))
     whole = [value for value in found.values if is_answer(value.data)]
+    marked = read_calls(text, found.values)
+    if marked is not None and not (marked.complete and whole and whole[-1].start >= marked.end):
+        return _calls(marked.data, _Read((), (marked.repair,), marked.end, not marked.complete))
     if whole:
-        return _whole(text, whole, found.unclosed)
+        return _whole(text, whole, found)
     boxes = read_boxes(text)
     if boxes is not None:
-        return _Read((boxes.data,), (boxes.repair,), len(text), not boxes.complete, found.refused, listed=True)
+        return _Read((boxes.data,), (boxes.repair,), boxes.end, not boxes.complete, found.refused, listed=True)
     items = [value for value in found.values if is_item(value.data)]
     if items:
         return _items(text, items, found.unclosed)
@@ -156,19 +160,42 @@ def _found(text: str) -> _Read:
 
 def _stands_alone(text: str, value: Value) -> bool:
     """Whether nothing but marks stands around: in prose, "[]" and numbers may mean anything."""
-    around = f"{text[: value.start]} {text[value.end :]}"
-    return _SAYS.search(_MARKS.sub(" ", around)) is None
+    return not _says(f"{text[: value.start]} {text[value.end :]}")
 
 
-def _whole(text: str, whole: Sequence[Value], unclosed: int | None) -> _Read:
+def _says(text: str) -> bool:
+    """Whether there are words in the text, marks aside."""
+    return _SAYS.search(_MARKS.sub(" ", text)) is not None
+
+
+def _whole(text: str, whole: Sequence[Value], found: Scan) -> _Read:
     """The last whole answer; calls written as text are taken together."""
-    last = whole[-1]
+    last, unclosed = whole[-1], found.unclosed
     calls = [value for value in whole if _holds_calls(value.data)]
     if not _holds_calls(last.data):
-        return _Read((last.data,), _around(text, [last]), last.end)
+        behind = any(is_item(value.data) for value in found.values if value.start >= last.end)
+        refused = found.refused if found.refused_at >= last.end else _ONE if behind else _rivalled(text, whole)
+        cut = unclosed is not None and unclosed >= last.end and not _begins_again(text, last, unclosed)
+        return _Read(() if refused else (last.data,), _around(text, [last]), last.end, cut, refused)
     every = [call for value in calls for call in (value.data if isinstance(value.data, list) else [value.data])]
     read = _Read((), ("call written as text read", *_around(text, calls)), last.end)
     return _calls(every, read._replace(cut=unclosed is not None and unclosed > last.end))
+
+
+def _begins_again(text: str, last: Value, unclosed: int) -> bool:
+    """Whether what never closes is the beginning of the same answer once more, as loops write it."""
+    return "".join(text[last.start : last.end].split()).startswith("".join(text[unclosed:].split()))
+
+
+def _rivalled(text: str, whole: Sequence[Value]) -> str | None:
+    """Why the last of several answers is not the one meant: another stands beside it, or both are lists of a part."""
+    *others, last = whole
+    for other, following in zip(others, whole[1:], strict=True):
+        lists = isinstance(other.data, list) and isinstance(last.data, list)
+        beside = following is last and not _says(text[other.end : last.start])
+        if (lists or beside) and other.data != last.data:
+            return _ONE
+    return None
 
 
 def _holds_calls(data: Any) -> bool:
@@ -182,10 +209,12 @@ def _calls(calls: Sequence[Any], read: _Read) -> _Read:
     for call in calls:
         name, arguments = opened(call) if is_call(call) else (TOOL, call)
         if name != TOOL:
+            if is_item(arguments):
+                return read._replace(refused=_OTHER)
             repairs.append("call of another function taken")
         if isinstance(arguments, str):
             inner = scan(arguments)
-            if not inner.values:
+            if not inner.values or (inner.unclosed or 0) >= inner.values[-1].end:
                 return read._replace(cut=read.cut or inner.unclosed is not None, refused=inner.refused or _FORM)
             arguments = inner.values[-1].data
         answers.append(arguments)
@@ -200,6 +229,9 @@ def _items(text: str, items: Sequence[Value], unclosed: int | None) -> _Read:
     while first and _BETWEEN.fullmatch(text, items[first - 1].end, items[first].start):
         first -= 1
     taken = items[first:]
+    if any(item.data != items[-1].data for item in items[:first]):
+        # Whether these are drafts or more targets nobody knows.
+        return _Read((), (), taken[-1].end, False, _ONE)
     repairs = _around(text, taken)
     if len(taken) == 1:
         answer: Any = taken[0].data

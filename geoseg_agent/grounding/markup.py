@@ -42,11 +42,13 @@ class Marked(NamedTuple):
         data: as JSON would give it: a list of targets, or a list of calls.
         complete: whether every mark is closed.
         repair: what was read.
+        end: index behind the last of it.
     """
 
     data: list[Any]
     complete: bool
     repair: str
+    end: int
 
 
 def read_boxes(text: str) -> Marked | None:
@@ -56,18 +58,18 @@ def read_boxes(text: str) -> Marked | None:
     """
     targets: list[dict[str, Any]] = []
     label: str | None = None
-    complete, seen = True, False
+    complete, end = True, 0
     for mark in islice(_BOX.finditer(text), 2 * MOST_VALUES):
         name = mark["ref"] if mark["ref"] is not None else mark["object"]
         if name is not None:
             label = name.strip()
             continue
-        seen = True
+        end = mark.end()
         complete = complete and bool(mark["end"] or mark["stop"])
         named = {} if label is None else {"label": label}
         boxes = _boxes_in(mark["box"] if mark["box"] is not None else mark["span"])
         targets.extend({"bbox_2d": box, **named} for box in boxes)
-    return Marked(targets, complete, "box markup read") if seen else None
+    return Marked(targets, complete, "box markup read", end) if end else None
 
 
 def _boxes_in(body: str) -> list[Any]:
@@ -101,27 +103,28 @@ def read_calls(text: str, values: Sequence[Value]) -> Marked | None:
         return None
     starts = list(islice(_CALL.finditer(text), MOST_VALUES))
     calls: list[dict[str, Any]] = []
-    complete = True
+    complete, last = True, 0
     ends = [*(following.start() for following in starts[1:]), len(text)]
     for start, end in zip(starts, ends, strict=False):
-        arguments, whole = _parameters(text, start.end(), end)
-        complete = complete and whole
+        arguments, closed = _parameters(text, start.end(), end)
+        complete, last = complete and closed is not None, closed or end
         calls.append({"name": start["function"] or start["call"], "arguments": arguments})
-    return Marked(calls, complete, "call markup read") if calls else None
+    return Marked(calls, complete, "call markup read", last)
 
 
-def _parameters(text: str, position: int, end: int) -> tuple[dict[str, Any], bool]:
-    """The parameters between two indices, and whether the last of them and the call are closed."""
+def _parameters(text: str, position: int, end: int) -> tuple[dict[str, Any], int | None]:
+    """The parameters between two indices, and the index behind the call; None where not all of it is closed."""
     found: list[tuple[str, Any]] = []
     while (opening := _PARAMETER.search(text, position, end)) is not None:
         closing = "</parameter>" if opening["name"] else "</arg_value>"
         stop = text.find(closing, opening.end(), end)
         if stop < 0:
-            return as_object(found), False
+            return as_object(found), None
         name = (opening["name"] or opening["key"]).strip()
         found.append((name, _value(text[opening.end() : stop].strip())))
         position = stop + len(closing)
-    return as_object(found), _END.search(text, position, end) is not None
+    closing_call = _END.search(text, position, end)
+    return as_object(found), closing_call and closing_call.end()
 
 
 def _value(written: str) -> Any:

@@ -74,6 +74,7 @@ class Scan(NamedTuple):
         values: complete ones that are not inside another, in order.
         unclosed: where a value begins that never closes, or None.
         refused: why the last stretch in balanced brackets is no JSON, or None.
+        refused_at: where that stretch begins.
         steps: how many brackets, strings and marks were looked at.
     """
 
@@ -81,6 +82,7 @@ class Scan(NamedTuple):
     unclosed: int | None
     refused: str | None
     steps: int
+    refused_at: int = 0
 
 
 class _Stretch(NamedTuple):
@@ -102,7 +104,7 @@ def scan(text: str) -> Scan:
     values: list[Value] = []
     refused: str | None = None
     unclosed: int | None = None
-    position = steps = 0
+    position = steps = refused_at = 0
     while (beginning := _BEGINS.search(text, position)) is not None:
         steps += 1
         if beginning["numbers"]:
@@ -116,13 +118,14 @@ def scan(text: str) -> Scan:
             if isinstance(value, Value):
                 values.append(value)
             else:
-                refused = value
+                refused, refused_at = value, stretch.start
+        elif stretch.problem:
+            refused, refused_at = stretch.problem, stretch.start
         else:
-            refused = stretch.problem or refused
-            unclosed = unclosed if stretch.problem else stretch.start
+            unclosed = stretch.start
         if len(values) > MOST_VALUES or steps > MOST_STEPS:
             return Scan((), None, "must be one JSON object; this is endless", steps)
-    return Scan(tuple(values), unclosed, refused, steps)
+    return Scan(tuple(values), unclosed, refused, steps, refused_at)
 
 
 def is_inside(index: int, values: Sequence[Value]) -> bool:
