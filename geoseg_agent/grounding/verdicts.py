@@ -11,13 +11,19 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import Frame, Verdict
 from geoseg_agent.logs import log
+
+GOOD_SCALE: Final = 0.01
+"""Scale may differ from 1 by as much."""
+
+GOOD_SHIFT: Final = 5.0
+"""Pixels of the image sent."""
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -107,6 +113,13 @@ def keep(folder: Path, address: str, model: str, verdict: Verdict) -> Path:
             f"the verdict on {model} cannot be kept in {path.parent}: {error}", hint="set GEOSEG_VERDICTS"
         ) from error
     return path
+
+
+def is_off(verdict: Verdict, read: Frame) -> bool:
+    """Whether boxes read in the frame `read` would be wrong: of another frame, scaled or shifted."""
+    scaled = max(abs(factor - 1) for factor in verdict.scale) > GOOD_SCALE
+    shifted = max(abs(pixels) for pixels in verdict.shift) > GOOD_SHIFT
+    return scaled or shifted or verdict.frame != read
 
 
 def path_of(folder: Path, address: str, model: str, prompt_sha256: str) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 
 from geoseg_agent.grounding.chat import FRAMES, Frame, SentImage
 from geoseg_agent.grounding.frames import to_original
+from geoseg_agent.grounding.verdicts import GOOD_SCALE, GOOD_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 GOOD_IOU: Final = 0.8
 """Median intersection over union of a faithful endpoint."""
-
-GOOD_SCALE: Final = 0.01
-GOOD_SHIFT: Final = 5.0
-"""Pixels of the image sent."""
 
 GOOD_SHARE: Final = 0.8
 """Of the boxes asked for must be answered."""
