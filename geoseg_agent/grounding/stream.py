@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
@@ -107,13 +107,14 @@ async def _gather(chunks: AsyncGenerator[bytes, None], gathered: _Gathered, plac
         if len(first.lstrip()) >= max(map(len, _FIELDS)):
             break
     if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_FIELDS):
-        async with aclosing(_events(first, chunks)) as events:
+        hand = _Hand()
+        async with aclosing(_events(first, chunks, hand)) as events:
             async for data in events:
                 if data == b"[DONE]":
                     gathered.ended = True
                     await _drain(chunks)
                     return
-                if gathered.take(_event(data, place)):
+                if gathered.take(_event(data, place)) and not (hand.holds_end and gathered.read_on()):
                     return
         return
     parts = [first]
@@ -121,12 +122,20 @@ async def _gather(chunks: AsyncGenerator[bytes, None], gathered: _Gathered, plac
     gathered.take_whole(_decoded(b"".join(parts), place))
 
 
-async def _events(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+@dataclass
+class _Hand:
+    """Whether the end of the stream is among the bytes that are here already."""
+
+    holds_end: bool = False
+
+
+async def _events(first: bytes, chunks: AsyncGenerator[bytes, None], hand: _Hand) -> AsyncGenerator[bytes, None]:
     """The data of each server-sent event (HTML standard, 9.2.6); the last one also without the blank line."""
     data: list[bytes] = []
     line: list[bytes] = []
     chunk: bytes | None = first
     while chunk is not None:
+        hand.holds_end = b"data: [DONE]" in chunk
         # A line may come in many chunks, so it is joined once.
         *ends, rest = chunk.split(b"\n")
         for end in ends:
@@ -230,6 +239,14 @@ class _Gathered:
             usage=None if self._stopped else self._usage,
             request_id=self._id,
         )
+
+    def read_on(self) -> bool:
+        """Whether to read to the end although the answer is there: it costs nothing, and saves the connection."""
+        if self._stopped != "answer":
+            return False
+        self._stopped = None
+        self._how = replace(self._how, early=False)
+        return True
 
     def take_whole(self, body: Any) -> None:
         """A completion in one piece."""

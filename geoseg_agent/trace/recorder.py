@@ -103,6 +103,11 @@ class Recorder:
         self._count = 0
         self._over = store is None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a step would be kept."""
+        return not self._over
+
     async def begin(self) -> None:
         """Open the journal.
 
