@@ -28,6 +28,12 @@ def test_servers_are_known_by_the_owner_of_their_models(name):
         (ADDRESS, listing("acme", "acme/qwen"), "transformers"),
         (ADDRESS, listing("acme", "acme/qwen", "other/glm"), "unknown"),
         (ADDRESS, listing("me", "qwen"), "unknown"),
+        (
+            ADDRESS,
+            {"data": [{"id": "/models/qwen", "owned_by": "local", "status": {"value": "loaded"}}]},
+            "transformers",
+        ),
+        (ADDRESS, listing("local", "qwen"), "unknown"),
         ("http://localhost:11434/v1", listing("somebody", "somebody/qwen3-vl:8b"), "ollama"),
         ("http://localhost:1234/v1", listing("somebody", "qwen"), "lmstudio"),
         ("http://localhost:1234/v1", listing("vllm", "qwen"), "vllm"),
