@@ -119,7 +119,7 @@ def _kind(address: str, entries: list[dict[str, Any]]) -> str:
     kind = _PORTS.get(urlsplit(address).port or 0) if entries else None
     if kind is not None:
         return kind
-    # transformers serve lists a model from a folder as "local" with its state (5.24), and what the hub's cache holds as
+    # transformers serve (5.24) lists a model from a folder as "local" with its state, and what the cache holds as
     # author/name owned by the author.
     if any(entry.get("owned_by") == "local" and isinstance(entry.get("status"), dict) for entry in entries):
         return "transformers"
