@@ -89,12 +89,33 @@ def test_an_endpoint_needs_an_address():
         OpenAIEndpoint(Settings())
 
 
-def answering(*seen):
+def answering(seen, content="hi"):
     async def answer(request):
-        seen[0].append(request)
-        return httpx2.Response(200, json={"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]})
+        seen.append(request)
+        return httpx2.Response(200, json={"choices": [{"message": {"content": content}, "finish_reason": "stop"}]})
 
     return httpx2.MockTransport(answer)
+
+
+@pytest.mark.parametrize(
+    ("key", "kept"),
+    [
+        ("1", '{"bbox_2d": [1, 10, 100, 111]}'),
+        ("EMPTY", '{"status": "EMPTY"}'),
+        (SECRET, '{"label": "***"}'),
+        ('sk-"quoted"\\0', '{"label": "***"}'),
+    ],
+)
+async def test_a_key_is_blotted_out_of_replies_and_a_placeholder_for_one_is_not(key, kept):
+    transport = answering([], kept.replace("***", key))
+    settings = Settings(base_url="http://localhost:8000/v1", model="m", api_key=key)
+    there = OpenAIEndpoint(settings, transport=transport)
+    try:
+        reply = await there.complete(question(dialect="plain"))
+    finally:
+        await there.aclose()
+
+    assert reply.content == kept
 
 
 @pytest.mark.parametrize("key", [None, SECRET])

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _LISTING = 5.0
 
+_SHORTEST_SECRET = 8
+"""Characters of a key worth hiding; a shorter one stands for none ("EMPTY", "x") and may be part of any reply."""
+
 
 class Attempts:
     """What is sent to one endpoint, at most `endpoint_calls` requests at once.
@@ -52,6 +55,8 @@ class Attempts:
         self._client = Client(settings, transport)
         self.address = self._client.address
         self.known = hosted(self.address) or Fingerprint("unknown")
+        key = self._client.secret
+        self._secret = key if key is not None and len(key) >= _SHORTEST_SECRET else None
         self._settings = settings
         self._calls = asyncio.Semaphore(settings.endpoint_calls)
         self._uris = DataUris()
@@ -109,7 +114,7 @@ class Attempts:
                 finally:
                     await response.aclose()
                 name = response.headers.get("x-request-id") or reply.request_id
-                return _without(self._client.secret, replace(reply, request_id=place.clean(name) if name else None))
+                return _without(self._secret, replace(reply, request_id=place.clean(name) if name else None))
         except Answered as answered:
             return answered.answer
         except EndpointError as error:
@@ -139,7 +144,7 @@ class Attempts:
         return wanted == "on" or (wanted == "auto" and KINDS[self.known.kind].self_hosted)
 
     def _place(self, model: str | None) -> Place:
-        return Place(self.address, model, self.known.models, self._client.secret)
+        return Place(self.address, model, self.known.models, self._secret)
 
 
 def _names_of(request: ChatRequest) -> frozenset[str]:
@@ -149,7 +154,7 @@ def _names_of(request: ChatRequest) -> frozenset[str]:
 
 def _without(secret: str | None, reply: ChatReply) -> ChatReply:
     """The reply with the key blotted out, should a server repeat it: replies are kept verbatim in traces."""
-    if not secret or secret not in repr(reply):
+    if secret is None:
         return reply
 
     def blotted(text: str | None) -> str | None:
