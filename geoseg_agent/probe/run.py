@@ -18,6 +18,7 @@ from geoseg_agent.grounding.rejected import RejectedReply
 from geoseg_agent.grounding.sent_image import SentImages
 from geoseg_agent.grounding.shapes import shape
 from geoseg_agent.grounding.verdicts import keep
+from geoseg_agent.lanes import Lane
 from geoseg_agent.probe.fit import Answer, Finding, examine, iou_of
 from geoseg_agent.probe.scenes import draw
 from geoseg_agent.types import Query
@@ -104,21 +105,29 @@ async def probe(
     # The paper profile wants to know the frame before it asks; here it is what is asked for.
     frame = settings.frame or (None if profile == "default" else "pixels")
     asked = settings.model_copy(update={"profile": profile, "frame": frame})
-    endpoint, pictures = OpenAIEndpoint(asked), SentImages()
+    endpoint, pictures, lane = OpenAIEndpoint(asked), SentImages(), Lane("probe")
     try:
         with first_error():
-            return await _probed(asked, endpoint, pictures, seed, told)
+            return await _probed(asked, endpoint, pictures, lane, seed, told)
     finally:
+        lane.close()
         await pictures.aclose()
         await endpoint.aclose()
 
 
 async def _probed(
-    settings: Settings, endpoint: Endpoint, pictures: Pictures, seed: int, told: Callable[[int, int], None]
+    settings: Settings,
+    endpoint: Endpoint,
+    pictures: Pictures,
+    lane: Lane,
+    seed: int,
+    told: Callable[[int, int], None],
 ) -> Probed:
     terms, prompt = await endpoint.terms(), prompt_of(settings.profile)
     line = Line(endpoint, terms, settings.attempts, asyncio.sleep)
-    tasks: list[tuple[Drawn, str]] = [(drawn, colour) for drawn in draw(seed) for colour in drawn.boxes]
+    tasks: list[tuple[Drawn, str]] = [
+        (drawn, colour) for drawn in await lane.run(draw, seed) for colour in drawn.boxes
+    ]
     done = 0
 
     async def one(drawn: Drawn, colour: str) -> Answer:
@@ -133,7 +142,7 @@ async def _probed(
     async with asyncio.TaskGroup() as together:
         running = [together.create_task(one(*task)) for task in tasks]
     answers = tuple(task.result() for task in running)
-    finding = examine(answers)
+    finding = await lane.run(examine, answers)
     verdict = Verdict(
         frame=finding.frame,
         mixed=finding.mixed,
@@ -157,7 +166,7 @@ async def _probed(
         ),
         finding=finding,
         faults=(*finding.faults, *_misread(settings, terms, finding)),
-        kept=keep(settings.verdicts, endpoint.address, terms.model, verdict),
+        kept=await lane.run(keep, settings.verdicts, endpoint.address, terms.model, verdict),
     )
 
 
