@@ -89,8 +89,8 @@ async def correct(
             notes.append(f"review {turn} corrected the result; {review.score:g} of 10 now")
         if turn == reviewer.rounds or review.accepts_all:
             break
-        now = await _applied(review, segment, now, numbered)
-        numbered += len(now)
+        shown, now = now, await _applied(review, segment, now, numbered)
+        numbered += len(shown)
     return Corrected(best, score, tuple(notes))
 
 
@@ -102,7 +102,8 @@ async def _applied(
         tasks: list[Task[TargetMask]] = []
         for number, (old, verdict) in enumerate(zip(targets, review.verdicts, strict=True), start=numbered + 1):
             if verdict.verdict == "reground" and verdict.box is not None:
-                new = Target(verdict.box, verdict.label or old.phrase, old.target.confidence)
+                # What gave the old box its confidence says nothing of the new one.
+                new = Target(verdict.box, verdict.label or old.phrase)
                 tasks.append(together.create_task(segment(new, number)))
             elif verdict.verdict != "drop":
                 tasks.append(together.create_task(_unchanged(old)))

@@ -12,6 +12,8 @@ from geoseg_tools.geometry import Box
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from geoseg_agent.types import Status
+
 _SAME = 0.5
 
 
@@ -25,8 +27,9 @@ def merge(replies: Sequence[GroundingReply], *, asked: int, max_targets: int) ->
 
     Boxes that overlap by half (IoU) are one target; of each sample at most one box counts. A target's confidence is
     the share of the samples asked that show it, its box the median of each coordinate, its phrase the most frequent.
-    Targets that at least half of the samples show are kept; where there is none, those that are shown most make an
-    "ambiguous" reply, unless most samples found nothing.
+    Targets that at least half of the samples show are kept; they are "found" unless more of the samples that answered
+    call the query "ambiguous" than not. Where there is none, it takes half of the samples asked to say "not_found";
+    else the reply is "ambiguous", with the targets that are shown most.
 
     Args:
         replies: at least one.
@@ -37,16 +40,18 @@ def merge(replies: Sequence[GroundingReply], *, asked: int, max_targets: int) ->
     clusters = _clusters(votes)
     shown = sorted(clusters, key=len, reverse=True)
     kept = [cluster for cluster in shown if 2 * len(cluster) >= asked][:max_targets]
-    absent = sum(not reply.targets for reply in replies)
+    said = Counter(reply.status for reply in replies)
     reasoning = _representative(replies, found=bool(kept)).reasoning
     if kept:
-        return GroundingReply("found", _targets(kept, asked), reasoning, _notes(replies, asked))
-    if not clusters or 2 * absent >= asked:
+        status: Status = "ambiguous" if 2 * said["ambiguous"] > len(replies) else "found"
+        return GroundingReply(status, _targets(kept, asked), reasoning, _notes(replies, asked))
+    if 2 * said["not_found"] >= asked:
         return GroundingReply("not_found", (), reasoning, _notes(replies, asked))
-    most = len(shown[0])
-    unsure = [cluster for cluster in shown if len(cluster) == most][:max_targets]
-    said = (f"no two halves of the {asked} samples agree where it is; those shown most often are given",)
-    return GroundingReply("ambiguous", _targets(unsure, asked), reasoning, (*said, *_notes(replies, asked)))
+    unsure = [cluster for cluster in shown if len(cluster) == len(shown[0])][:max_targets]
+    told = f"no two halves of the {asked} samples agree " + (
+        "where it is; those shown most often are given" if unsure else "on whether it is there"
+    )
+    return GroundingReply("ambiguous", _targets(unsure, asked), reasoning, (told, *_notes(replies, asked)))
 
 
 def _clusters(votes: Sequence[_Vote]) -> list[list[_Vote]]:

@@ -72,7 +72,7 @@ def segment_targets_tool(terms: Terms, sent: SentImage) -> Tool:
     target = {
         "type": "object",
         "properties": {
-            "bbox_2d": {"type": "array", "items": _coordinate(terms, sent), "minItems": 4, "maxItems": 4},
+            "bbox_2d": {"type": "array", "items": coordinate(terms, sent), "minItems": 4, "maxItems": 4},
             "label": {"type": "string", "maxLength": LONGEST},
         },
         "required": ["bbox_2d", "label"],
@@ -121,12 +121,14 @@ def check(data: Any, at: str = "") -> AnswerSaid:
 
 
 def shown(value: Any) -> str:
-    """The value as JSON, cut to 80 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """The value as JSON, cut to 80 characters; what nobody sees or no terminal takes is escaped."""
+    plain = json.dumps(value, ensure_ascii=False, default=str)[: _VALUE + 1]
+    text = "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in plain)
     return text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"
 
 
-def _coordinate(terms: Terms, sent: SentImage) -> dict[str, Any]:
+def coordinate(terms: Terms, sent: SentImage) -> dict[str, Any]:
+    """The schema of one number of a box, with the bounds of the frame asked for and of the picture sent."""
     match terms.asked.space:
         case "norm1000":
             return {"type": "integer", "minimum": 0, "maximum": 1000}

@@ -29,6 +29,10 @@ _MARKS: Final = re.compile(r"```\w*|</?\w{1,20}>|<\|\w{1,30}\|>")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _SAYS: Final = re.compile(r"\w")
 _SHOWN: Final = 80
+
+NOTHING: Final = frozenset({"", "{}", "null"})
+"""Arguments of a call that says nothing."""
+
 _FORM: Final = "must be one JSON object with status, targets and reasoning"
 _ONE: Final = "must be one JSON object with status, targets and reasoning; these are several that differ"
 _OTHER: Final = "must be a call of segment_targets; this calls another function with a box"
@@ -77,19 +81,19 @@ def extract(reply: ChatReply) -> Extract:
     if reply.refusal and reply.refusal.strip():
         rule = "is a refusal; must be the answer, with status not_found where nothing fits the query"
         raise RejectedReply([Violation("", _excerpt(reply.refusal), rule)], truncated=was_cut(reply))
-    called = _from_calls(reply, [call for call in reply.calls if call.arguments.strip() not in {"", "{}", "null"}])
+    called = _from_calls(reply, [call for call in reply.calls if call.arguments.strip() not in NOTHING])
     if called is not None:
         return called
-    thought, said = _thoughts(reply.content or "")
+    thought, said = thoughts(reply.content or "")
     read = _read(said, reply)
     if read.answers and not read.cut:
         return Extract(read.answers, read.repairs, "content")
-    if read.cut or read.refused or _says(said):
+    if read.cut or read.refused or says(said):
         raise _missing(reply, said, read)
     for text in filter(None, (thought, reply.reasoning)):
         read = _read(text, reply)
         # What more thoughts follow is a draft: they may have come to another end.
-        if read.answers and not read.cut and not _says(text[read.end :]):
+        if read.answers and not read.cut and not says(text[read.end :]):
             return Extract(read.answers, read.repairs, "reasoning")
     raise _missing(reply, said, read)
 
@@ -117,7 +121,7 @@ def _from_calls(reply: ChatReply, calls: Sequence[Call]) -> Extract | None:
     return Extract(tuple(answers), tuple(repairs), "call") if answers else None
 
 
-def _thoughts(content: str) -> tuple[str, str]:
+def thoughts(content: str) -> tuple[str, str]:
     """What was thought in the content, and what was said after it; marks inside a JSON value are data."""
     marks = list(_THOUGHT.finditer(content))
     values = scan(content).values if marks else ()
@@ -160,10 +164,10 @@ def _found(text: str) -> _Read:
 
 def _stands_alone(text: str, value: Value) -> bool:
     """Whether nothing but marks stands around: in prose, "[]" and numbers may mean anything."""
-    return not _says(f"{text[: value.start]} {text[value.end :]}")
+    return not says(f"{text[: value.start]} {text[value.end :]}")
 
 
-def _says(text: str) -> bool:
+def says(text: str) -> bool:
     """Whether there are words in the text, marks aside."""
     return _SAYS.search(_MARKS.sub(" ", text)) is not None
 
@@ -192,7 +196,7 @@ def _rivalled(text: str, whole: Sequence[Value]) -> str | None:
     *others, last = whole
     for other, following in zip(others, whole[1:], strict=True):
         lists = isinstance(other.data, list) and isinstance(last.data, list)
-        beside = following is last and not _says(text[other.end : last.start])
+        beside = following is last and not says(text[other.end : last.start])
         if (lists or beside) and other.data != last.data:
             return _ONE
     return None

@@ -118,13 +118,14 @@ class MllmGrounder:
         current_budget.set(Budget(self.asking.max_tokens_total))
         line = await self._line()
         if self._cache is None:
-            return await self._asked(line, image, query)
+            return (await self._asked(line, image, query))[0]
         key = self._key(line.terms, image, query)
         known = await self._cache.get(key)
         if known is not None:
             return replace(known, notes=(*known.notes, CACHED))
-        reply = await self._asked(line, image, query)
-        await self._cache.put(key, reply)
+        reply, complete = await self._asked(line, image, query)
+        if complete:
+            await self._cache.put(key, reply)
         return reply
 
     async def review(self, image: Image, query: Query, targets: Sequence[TargetMask]) -> Review:
@@ -151,10 +152,11 @@ class MllmGrounder:
     async def _line(self) -> Line:
         return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep)
 
-    async def _asked(self, line: Line, image: Image, query: Query) -> GroundingReply:
+    async def _asked(self, line: Line, image: Image, query: Query) -> tuple[GroundingReply, bool]:
+        """The reply, and whether no sample was lost: a fault of the moment must not last in the cache."""
         sent = await self._pictures.view(image, whole(image.size), line.terms.fit)
         if self.asking.samples == 1:
-            return await self._sample(line, query, sent, 0)
+            return await self._sample(line, query, sent, 0), True
         with first_error():
             async with asyncio.TaskGroup() as together:
                 tasks = [
@@ -165,7 +167,8 @@ class MllmGrounder:
         replies = [outcome for outcome in outcomes if not isinstance(outcome, GeoSegError)]
         if not replies:
             raise next(outcome for outcome in outcomes if isinstance(outcome, GeoSegError))
-        return merge(replies, asked=self.asking.samples, max_targets=line.terms.max_targets)
+        merged = merge(replies, asked=self.asking.samples, max_targets=line.terms.max_targets)
+        return merged, len(replies) == self.asking.samples
 
     async def _sample(self, line: Line, query: Query, sent: SentImage, number: int) -> GroundingReply:
         terms = line.terms

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg_agent.grounding.chat import Tool
+from geoseg_agent.grounding.extract import NOTHING, says, thoughts, was_cut
 from geoseg_agent.grounding.frames import OutOfFrame, locate
 from geoseg_agent.grounding.phrases import LONGEST, clean
 from geoseg_agent.grounding.quoting import one_line
 from geoseg_agent.grounding.rejected import RejectedReply, Violation
 from geoseg_agent.grounding.scan import Doubled, scan
+from geoseg_agent.grounding.shapes import doubled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from geoseg_agent.grounding.chat import ChatReply, SentImage, Terms
     from geoseg_tools.geometry import Box
@@ -25,6 +27,7 @@ Judgement = Literal["accept", "reground", "drop"]
 _REASONING = 500
 _VALUE = 80
 _NUMBERS = 4
+_FORM = "must be one complete JSON object with verdicts, score and reasoning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,8 @@ def review_tool(count: int, terms: Terms, sent: SentImage) -> Tool:
 def parse_review(reply: ChatReply, terms: Terms, sent: SentImage, count: int) -> Review:
     """What the reply says of targets 1..`count`.
 
-    Looked for in the arguments of calls, then the text, then the reasoning; of several answers in one of them the
-    last counts. A box or label that comes with "accept" or "drop" is ignored.
+    Looked for in the arguments of calls, then the text, then, where nothing was said, at the end of the reasoning; of
+    several answers in one of them the last counts. A box or label that comes with "accept" or "drop" is ignored.
 
     Args:
         reply: verbatim.
@@ -124,13 +127,10 @@ def parse_review(reply: ChatReply, terms: Terms, sent: SentImage, count: int) ->
         RejectedReply: there is no answer, or it breaks a rule; the violations say which.
     """
     data = _found(reply)
-    cut = _cut(reply)
-    doubled = [
-        Violation(path, ", ".join(keys)[:_VALUE], "must not stand twice in one object")
-        for path, keys in _doubled(data)
-    ]
-    if doubled:
-        raise RejectedReply(doubled, truncated=cut)
+    cut = was_cut(reply)
+    twice = [_violation(path, key, "must not stand twice in one object") for path, key in doubled(data)]
+    if twice:
+        raise RejectedReply(twice, truncated=cut)
     try:
         answer = _Answer.model_validate(data)
     except ValidationError as error:
@@ -186,52 +186,64 @@ def _found(reply: ChatReply) -> Any:
     """The answer in the reply, not yet validated.
 
     Raises:
-        RejectedReply: the reply holds none.
+        RejectedReply: the reply holds none, or a refusal.
     """
-    unclosed = False
+    if reply.refusal and reply.refusal.strip():
+        raise RejectedReply([_violation("", reply.refusal, f"is a refusal; {_FORM}")], truncated=was_cut(reply))
+    called = [call.arguments for call in reply.calls if call.arguments.strip() not in NOTHING]
+    thought, said = thoughts(reply.content or "")
+    if called or says(said):
+        text = called[-1] if called else said
+        read = _read(text)
+        if read.answered:
+            return read.data
+        raise _missing(reply, text, read)
+    for text in filter(None, (thought, reply.reasoning)):
+        read = _read(text)
+        # What more thoughts follow is a draft.
+        if read.answered and not says(text[read.end :]):
+            return read.data
+    raise _missing(reply, said, _Read(None, 0))
+
+
+class _Read(NamedTuple):
+    """The last object with the shape of an answer in a text, else the first of another, and what stands behind it."""
+
+    data: dict[str, Any] | None
+    end: int
+    cut: bool = False
     refused: str | None = None
-    others: list[dict[str, Any]] = []
-    for text in (*reversed([call.arguments for call in reply.calls]), reply.content, reply.reasoning):
-        if not text:
-            continue
-        seen = scan(text)
-        objects = [_opened(value.data) for value in seen.values if isinstance(value.data, dict)]
-        answers = [data for data in objects if "verdicts" in data or "score" in data]
-        if answers:
-            return answers[-1]
-        others += objects
-        unclosed = unclosed or seen.unclosed is not None
-        refused = refused or seen.refused
-    if others and not unclosed:
-        return others[0]
-    said = next((text for text in (reply.content, reply.refusal, *(c.arguments for c in reply.calls)) if text), "")
-    rule = refused or "must be one complete JSON object with verdicts, score and reasoning"
-    raise RejectedReply([_violation("", said, rule)], truncated=unclosed or _cut(reply))
+
+    @property
+    def answered(self) -> bool:
+        return self.data is not None and not self.cut and self.refused is None
+
+
+def _read(text: str) -> _Read:
+    seen = scan(text)
+    objects = [(value.end, _opened(value.data)) for value in seen.values if isinstance(value.data, dict)]
+    answers = [(end, data) for end, data in objects if "verdicts" in data or "score" in data]
+    end, data = answers[-1] if answers else objects[0] if objects else (0, None)
+    # Of an object of something else nothing stands behind: the answer may be what was cut off before it.
+    since = end if answers else 0
+    cut = seen.unclosed is not None and seen.unclosed >= since
+    return _Read(data, end, cut, seen.refused if seen.refused_at >= since else None)
+
+
+def _missing(reply: ChatReply, text: str, read: _Read) -> RejectedReply:
+    said = next((part for part in (text, reply.content) if part), "")
+    return RejectedReply([_violation("", said, read.refused or _FORM)], truncated=read.cut or was_cut(reply))
 
 
 def _opened(data: dict[str, Any]) -> dict[str, Any]:
     """The arguments, where the object is a call that was written as text."""
+    if isinstance(data, Doubled):
+        return data
     for key in ("arguments", "parameters"):
         inner = data.get(key)
         if "name" in data and isinstance(inner, dict):
             return inner
     return data
-
-
-def _cut(reply: ChatReply) -> bool:
-    return reply.finish == "length" or reply.stopped in {"whitespace", "repetition", "size"}
-
-
-def _doubled(data: Any, path: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Path and keys of every object that holds a key twice."""
-    if isinstance(data, Doubled):
-        yield path, data.keys_doubled
-    if isinstance(data, dict):
-        for key, inner in data.items():
-            yield from _doubled(inner, f"{path}.{key}".lstrip("."))
-    elif isinstance(data, list):
-        for index, inner in enumerate(data):
-            yield from _doubled(inner, f"{path}[{index}]")
 
 
 def _violations(error: ValidationError) -> list[Violation]:
