@@ -53,10 +53,6 @@ def grounder_of(settings: Settings) -> Grounder:
 
 
 def _mllm(settings: Settings) -> Grounder:
-    if settings.base_url is None:
-        raise ConfigError(
-            "the grounder openai needs an endpoint", hint="set GEOSEG_BASE_URL, for example http://localhost:8000/v1"
-        )
     from geoseg_agent.grounding.cache import FileCache  # noqa: PLC0415 - only when chosen
     from geoseg_agent.grounding.mllm import Asking, MllmGrounder  # noqa: PLC0415
     from geoseg_agent.grounding.openai_chat import OpenAIEndpoint  # noqa: PLC0415

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from geoseg_agent.errors import ConfigError, first_error
+from geoseg_agent.errors import first_error
 from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.chat import Verdict
 from geoseg_agent.grounding.contract import check, segment_targets_tool
@@ -98,10 +98,6 @@ async def probe(
         ConfigError: no endpoint is set.
         EndpointError: it failed for good.
     """
-    if settings.base_url is None:
-        raise ConfigError(
-            "there is no endpoint to examine", hint="set GEOSEG_BASE_URL, and GEOSEG_MODEL if it has many"
-        )
     # The paper profile wants to know the frame before it asks; here it is what is asked for.
     frame = settings.frame or (None if profile == "default" else "pixels")
     asked = settings.model_copy(update={"profile": profile, "frame": frame})
