@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from geoseg_agent.errors import InvalidReply
+from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
 from geoseg_agent.trace.codec import decode_reply, encode_reply
@@ -24,6 +21,7 @@ from geoseg_agent.trace.model import Record, ReplyRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from geoseg_agent.types import GroundingReply
 
@@ -77,17 +75,7 @@ class FileCache:
 
     def _write(self, key: str, reply: GroundingReply) -> None:
         entry = _Entry(schema_version=1, key=key, reply=encode_reply(reply))
-        name: str | None = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", suffix=".tmp", delete=False) as file:
-                name = file.name
-                file.write(entry.model_dump_json().encode())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._path(key))
+            keep_file(self._path(key), entry.model_dump_json().encode())
         except OSError as error:
             log.warning("reply not cached", folder=str(self.folder), reason=str(error))
-            if name is not None:
-                with suppress(OSError):
-                    Path(name).unlink(missing_ok=True)

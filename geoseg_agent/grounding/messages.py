@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 VARIED = 0.7  # temperature of samples and repetitions: what Qwen publishes for its Instruct models
 MOST_TOKENS = 8192
 ECHO = 2000
-_RETRY_SEED = 1000  # apart from the seeds of samples, which count from 0
+SEEDS = 1000  # a request asked again has the seed of its sample, which is smaller, and a multiple of this
 _VALUE = 200
 _VIOLATIONS = 20
 _TEMPLATE = 192  # what a chat template adds, most of it how to call a tool
@@ -112,7 +112,7 @@ def reask(
         messages=(*first, Message("assistant", _echo(reply)), Message("user", told)),
         max_tokens=max(tokens, min(2 * tokens, MOST_TOKENS)) if rejected.truncated else tokens,
         temperature=VARIED,
-        seed=(request.seed or 0) + _RETRY_SEED,
+        seed=(request.seed or 0) + SEEDS,
     )
 
 

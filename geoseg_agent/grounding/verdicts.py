@@ -7,17 +7,17 @@ be read or trusted is reported and counts as none; deleting it, or running the d
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import Frame, Verdict
+from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.logs import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD_SCALE: Final = 0.01
 """Scale may differ from 1 by as much."""
@@ -78,7 +78,6 @@ def keep(folder: Path, address: str, model: str, verdict: Verdict) -> Path:
         ConfigError: the folder cannot be written to, or a number of the verdict is not finite.
     """
     path = path_of(folder, address, model, verdict.prompt)
-    name: str | None = None
     try:
         entry = _Entry(
             schema_version=1,
@@ -93,22 +92,13 @@ def keep(folder: Path, address: str, model: str, verdict: Verdict) -> Path:
             residual=verdict.residual,
             found=verdict.found,
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-            name = file.name
-            file.write(entry.model_dump_json(indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+        keep_file(path, entry.model_dump_json(indent=1).encode())
     except ValidationError as error:
         raise ConfigError(
             f"the verdict on {model} cannot be kept: {error.errors()[0]['msg']} in {error.errors()[0]['loc'][0]}",
             hint="run `geoseg doctor grounding` again",
         ) from error
     except OSError as error:
-        if name is not None:
-            with suppress(OSError):
-                Path(name).unlink(missing_ok=True)
         raise ConfigError(
             f"the verdict on {model} cannot be kept in {path.parent}: {error}", hint="set GEOSEG_VERDICTS"
         ) from error

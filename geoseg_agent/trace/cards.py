@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from geoseg_agent.trace.codec import decode_heat
-from geoseg_agent.trace.model import GroundStep, MasksRecord, PointsStep, SimilarityStep, TextStep
-from geoseg_agent.trace.numbering import TOOL_STEPS, step_numbers
+from geoseg_agent.trace.model import GroundStep, MasksRecord, PointsStep, SimilarityStep, TextStep, ToolStep
+from geoseg_agent.trace.numbering import step_numbers
 from geoseg_agent.trace.pictures import Runs, heat_png, mask_png, united
 from geoseg_tools.geometry import Box, whole
 
@@ -146,7 +146,7 @@ def places(trace: Trace) -> list[Place]:
         if isinstance(step, GroundStep):
             targets = () if step.output is None else step.output.targets
             found |= {number: (target.phrase, target.box, None) for number, target in enumerate(targets, start=1)}
-        elif isinstance(step, TOOL_STEPS) and step.target is not None:
+        elif isinstance(step, ToolStep) and step.target is not None:
             known = found.get(step.target, (trace.hints.phrase or trace.query, [], None))[0]
             found[step.target] = (getattr(step.input, "phrase", known), step.input.box, step.input.roi)
     if trace.result is not None:

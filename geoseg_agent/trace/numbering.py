@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geoseg_agent.trace.model import EncodeStep, PointsStep, SimilarityStep, TextStep
+from geoseg_agent.trace.model import SimilarityStep, TextStep, ToolStep
 
 if TYPE_CHECKING:
     from geoseg_agent.trace.model import Trace
-
-TOOL_STEPS = (EncodeStep, SimilarityStep, PointsStep, TextStep)
 
 
 def step_numbers(trace: Trace) -> list[int]:
@@ -22,7 +20,7 @@ def step_numbers(trace: Trace) -> list[int]:
         return []
     asked: dict[int, tuple[list[int], list[int], str | None]] = {}
     for step in trace.steps:
-        if isinstance(step, TOOL_STEPS) and step.target is not None:
+        if isinstance(step, ToolStep) and step.target is not None:
             phrase = step.input.phrase if isinstance(step, SimilarityStep | TextStep) else None
             known = asked.get(step.target, (None, None, None))[2]
             asked[step.target] = (step.input.roi, step.input.box, phrase or known)

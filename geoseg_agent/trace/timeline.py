@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geoseg_agent.grounding.messages import SEEDS
 from geoseg_agent.trace.conversation import WORDS, kinds
 from geoseg_agent.trace.jsontext import pretty
 from geoseg_agent.trace.model import (
@@ -30,9 +31,6 @@ _ITEMS = 6
 _LONG_LIST = 12
 _LONG_TEXT = 120
 _MOST_TEXT = 100_000
-
-
-SEEDS = 1000  # requests of one sample differ by multiples of it
 
 
 class Text(NamedTuple):

@@ -1,0 +1,31 @@
+"""Writing a file that other processes read and write too: each sees it whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+
+def keep_file(path: Path, data: bytes) -> None:
+    """Put `data` in the place of what `path` held, with the folders above it, whatever happens meanwhile.
+
+    It is written under a name of its own, synced and renamed. Unlike the name that a trace has meanwhile, this one is
+    random: two processes may write the same file, and what a kill leaves behind must not be in the next one's way.
+
+    Raises:
+        OSError: the disk is full or says no; what `path` held is still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
