@@ -15,7 +15,7 @@ from transformers_peer import MODEL, build, missing, served
 
 from geoseg_agent.grounding.chat import SentImage, Terms
 from geoseg_agent.grounding.contract import segment_targets_tool
-from geoseg_agent.grounding.messages import ask, prompt_of
+from geoseg_agent.grounding.messages import prompt_of, request_targets
 from geoseg_agent.grounding.model_profiles import agree
 from geoseg_agent.samples import scene, write
 from geoseg_agent.types import Query
@@ -45,7 +45,7 @@ def conversations():
     terms = Terms("unknown", MODEL, ("plain",), proved=False, **agreed._asdict())
     sent = SentImage((896, 1184), Box(0, 0, SIZE[1], SIZE[0]), "image/jpeg", "", None)
     tool = segment_targets_tool(terms, sent)
-    requests = [ask(Query(text), sent, terms, tool, prompt_of("default")) for text in TAUGHT]
+    requests = [request_targets(Query(text), sent, terms, tool, prompt_of("default")) for text in TAUGHT]
     return [{message.role: message.text for message in request.messages} for request in requests]
 
 

@@ -52,7 +52,9 @@ def prompt_of(profile: Profile, version: str | None = None) -> Prompt:
     return load("grounding" if profile == "default" else "grounding_pixels", version)
 
 
-def ask(query: Query, sent: SentImage, terms: Terms, tool: Tool, prompt: Prompt, *, sample: int = 0) -> ChatRequest:
+def request_targets(
+    query: Query, sent: SentImage, terms: Terms, tool: Tool, prompt: Prompt, *, sample: int = 0
+) -> ChatRequest:
     """The request for the targets of a query, in the first dialect of the terms.
 
     Args:
@@ -121,7 +123,7 @@ def with_dialect(request: ChatRequest, dialect: Dialect) -> ChatRequest:
     return request if request.dialect == dialect else replace(request, dialect=dialect)
 
 
-def review(
+def request_review(
     query: Query, overlay: SentImage, targets: Sequence[TargetMask], terms: Terms, tool: Tool, prompt: Prompt
 ) -> ChatRequest:
     """The request to judge a result: one picture, with the targets drawn over it and numbered from 1.

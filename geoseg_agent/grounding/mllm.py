@@ -21,9 +21,7 @@ from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.budget import Budget, current_budget
 from geoseg_agent.grounding.cache import key_of
 from geoseg_agent.grounding.contract import segment_targets_tool
-from geoseg_agent.grounding.messages import ask as question
-from geoseg_agent.grounding.messages import prompt_of
-from geoseg_agent.grounding.messages import review as review_question
+from geoseg_agent.grounding.messages import prompt_of, request_review, request_targets
 from geoseg_agent.grounding.parse import parse
 from geoseg_agent.grounding.review import Review, parse_review, review_tool
 from geoseg_agent.logs import log
@@ -140,7 +138,7 @@ class MllmGrounder:
         terms, window = line.terms, whole(image.size)
         sent = await self._pictures.view(image, window, terms.fit, overlay=targets)
         tool = review_tool(len(targets), terms, sent)
-        request = review_question(query, sent, targets, terms, tool, load("verify"))
+        request = request_review(query, sent, targets, terms, tool, load("verify"))
         return await ask(line, request, lambda reply: parse_review(reply, terms, sent, len(targets)))
 
     async def aclose(self) -> None:
@@ -172,7 +170,7 @@ class MllmGrounder:
 
     async def _sample(self, line: Line, query: Query, sent: SentImage, number: int) -> GroundingReply:
         terms = line.terms
-        request = question(query, sent, terms, segment_targets_tool(terms, sent), self.prompt, sample=number)
+        request = request_targets(query, sent, terms, segment_targets_tool(terms, sent), self.prompt, sample=number)
 
         def read(reply: ChatReply) -> GroundingReply:
             parsed = parse(reply, terms, sent)

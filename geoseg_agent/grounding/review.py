@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg_agent.grounding.chat import Tool
+from geoseg_agent.grounding.contract import coordinate
 from geoseg_agent.grounding.extract import NOTHING, says, thoughts, was_cut
 from geoseg_agent.grounding.frames import OutOfFrame, locate
 from geoseg_agent.grounding.phrases import LONGEST, clean
@@ -261,15 +262,7 @@ def _violation(path: str, value: object, rule: str) -> Violation:
 
 def _number(terms: Terms, sent: SentImage) -> dict[str, Any]:
     """One number of a box; bounded only where the model is known to speak the frame it is asked for."""
-    if terms.asked != terms.read:
-        return {"type": "number"}
-    match terms.asked.space:
-        case "norm1000":
-            return {"type": "integer", "minimum": 0, "maximum": 1000}
-        case "unit":
-            return {"type": "number", "minimum": 0, "maximum": 1}
-        case "pixels":
-            return {"type": "integer", "minimum": 0, "maximum": max(sent.size)}
+    return coordinate(terms, sent) if terms.asked == terms.read else {"type": "number"}
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:

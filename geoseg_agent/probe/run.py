@@ -11,8 +11,7 @@ from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.chat import Verdict
 from geoseg_agent.grounding.contract import check, segment_targets_tool
 from geoseg_agent.grounding.extract import extract
-from geoseg_agent.grounding.messages import ask as question
-from geoseg_agent.grounding.messages import prompt_of
+from geoseg_agent.grounding.messages import prompt_of, request_targets
 from geoseg_agent.grounding.openai_chat import OpenAIEndpoint
 from geoseg_agent.grounding.rejected import RejectedReply
 from geoseg_agent.grounding.sent_image import SentImages
@@ -129,7 +128,9 @@ async def _probed(
     async def one(drawn: Drawn, colour: str) -> Answer:
         nonlocal done
         sent = await pictures.view(drawn.image, whole(drawn.image.size), terms.fit)
-        request = question(Query(f"the {colour} rectangle"), sent, terms, segment_targets_tool(terms, sent), prompt)
+        request = request_targets(
+            Query(f"the {colour} rectangle"), sent, terms, segment_targets_tool(terms, sent), prompt
+        )
         numbers = await ask(line, request, lambda reply: _numbers(reply, terms))
         done += 1
         told(done, len(tasks))
