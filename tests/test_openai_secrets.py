@@ -62,7 +62,7 @@ ECHO = {"error": {"message": f"I got Bearer {SECRET} and data:image/png;base64,i
         status(503, body=ECHO, name="echo-503"),
         status(422, body={"detail": [{"loc": ["body"], "msg": "no", "input": ECHO}]}, name="echo-422"),
     ],
-    ids=str,
+    ids=lambda fault: getattr(fault, "name", fault),
 )
 async def test_no_error_leads_to_the_key_or_the_picture(fault):
     async with MllmServer("vllm", faults=fault, key=SECRET) as there, leaves_nothing(there):
