@@ -4,6 +4,7 @@ Raw replies stand in the corpus (drafts.jsonl, reasoning.jsonl); here is what ta
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from mllm_server import MllmServer
 from geoseg_agent.correct import correct
 from geoseg_agent.errors import InvalidReply
 from geoseg_agent.grounding.agreement import merge
-from geoseg_agent.grounding.chat import Call, ChatReply
+from geoseg_agent.grounding.chat import FRAMES, Call, ChatReply, Verdict
 from geoseg_agent.grounding.contract import shown
+from geoseg_agent.grounding.messages import prompt_of
 from geoseg_agent.grounding.parse import parse
 from geoseg_agent.grounding.rejected import RejectedReply
 from geoseg_agent.grounding.review import Review, TargetVerdict, parse_review
+from geoseg_agent.grounding.verdicts import keep
 from geoseg_agent.imagery import Image
 from geoseg_agent.trace.replay import replay
 from geoseg_agent.trace.store import load
@@ -154,6 +157,48 @@ async def test_a_reply_with_samples_lost_is_not_kept_in_the_cache(first):
     assert all(abs(a - b) <= 2 for a, b in zip(rich.targets[0].box, RED, strict=True))
     assert server.completions == 6
     await replayed(poor)
+
+
+def move_what_is_cached():
+    (file,) = Path("cache").glob("*.json")
+    kept = json.loads(file.read_text("utf-8"))
+    kept["reply"]["targets"][0]["box"] = [0, 0, 99999, 9]
+    file.write_text(json.dumps(kept), "utf-8")
+
+
+async def test_a_cached_box_that_is_not_on_the_picture_is_not_believed():
+    async with MllmServer() as server:
+        await answer(server, cache="cache")
+        move_what_is_cached()
+        found = await answer(server, cache="cache")
+    assert all(abs(a - b) <= 2 for a, b in zip(found.targets[0].box, RED, strict=True))
+    assert server.completions == 2
+    await replayed(found)
+
+
+# What the doctor found
+
+
+@pytest.mark.parametrize(
+    ("frame", "mixed", "words"),
+    [
+        (FRAMES["pixels"], (), "in pixels"),
+        (None, ("norm1000", "pixels"), "in norm1000 and pixels"),
+        (None, (), "in no known frame"),
+    ],
+)
+async def test_boxes_read_against_the_doctors_verdict_are_told(frame, mixed, words):
+    prompt = prompt_of("default").sha256
+    async with MllmServer() as server:
+        verdict = Verdict(frame, mixed, 0.9, (1.0, 1.0), (0.0, 0.0), 1.0, prompt, "2026-01-01T00:00:00+00:00")
+        keep(Path("verdicts"), server.base_url, server.model, verdict)
+        found = await answer(server, verdicts="verdicts")
+        keep(Path("verdicts"), server.base_url, server.model, replace(verdict, frame=FRAMES["norm1000"], mixed=()))
+        sure = await answer(server, verdicts="verdicts")
+    assert words in found.notes[0]
+    assert "may be misplaced" in found.notes[0]
+    assert not any("doctor" in note for note in sure.notes)
+    await replayed(found)
 
 
 # Words

@@ -113,12 +113,17 @@ def _from_calls(reply: ChatReply, calls: Sequence[Call]) -> Extract | None:
         answers += read.answers
         repairs += read.repairs
         if call.name != TOOL:
-            if call.name.strip() and any(map(is_item, read.answers)):
+            if _is_foreign(call.name) and any(map(is_item, read.answers)):
                 raise RejectedReply([Violation("", _excerpt(call.name), _OTHER)], truncated=was_cut(reply))
             repairs.append("call of another function taken")
     if len(answers) > 1:
         repairs.append(f"{len(answers)} calls joined")
     return Extract(tuple(answers), tuple(repairs), "call") if answers else None
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether the name is of a function of its own, not one that servers or models made of ours."""
+    return bool(name.strip()) and TOOL not in name
 
 
 def thoughts(content: str) -> tuple[str, str]:
@@ -213,7 +218,7 @@ def _calls(calls: Sequence[Any], read: _Read) -> _Read:
     for call in calls:
         name, arguments = opened(call) if is_call(call) else (TOOL, call)
         if name != TOOL:
-            if is_item(arguments):
+            if _is_foreign(name) and is_item(arguments):
                 return read._replace(refused=_OTHER)
             repairs.append("call of another function taken")
         if isinstance(arguments, str):

@@ -115,16 +115,8 @@ class MllmGrounder:
         """
         current_budget.set(Budget(self.asking.max_tokens_total))
         line = await self._line()
-        if self._cache is None:
-            return (await self._asked(line, image, query))[0]
-        key = self._key(line.terms, image, query)
-        known = await self._cache.get(key)
-        if known is not None:
-            return replace(known, notes=(*known.notes, CACHED))
-        reply, complete = await self._asked(line, image, query)
-        if complete:
-            await self._cache.put(key, reply)
-        return reply
+        reply = await self._known_or_asked(line, image, query)
+        return replace(reply, notes=(*reply.notes, *_doubts(line.terms)))
 
     async def review(self, image: Image, query: Query, targets: Sequence[TargetMask]) -> Review:
         """What the model says of the result, drawn over the picture: how good it is, and what to change.
@@ -149,6 +141,19 @@ class MllmGrounder:
 
     async def _line(self) -> Line:
         return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep)
+
+    async def _known_or_asked(self, line: Line, image: Image, query: Query) -> GroundingReply:
+        if self._cache is None:
+            return (await self._asked(line, image, query))[0]
+        key = self._key(line.terms, image, query)
+        known = await self._cache.get(key)
+        # A file may have been changed by hand: what is not on the picture is not believed.
+        if known is not None and all(whole(image.size).contains(target.box) for target in known.targets):
+            return replace(known, notes=(*known.notes, CACHED))
+        reply, complete = await self._asked(line, image, query)
+        if complete:
+            await self._cache.put(key, reply)
+        return reply
 
     async def _asked(self, line: Line, image: Image, query: Query) -> tuple[GroundingReply, bool]:
         """The reply, and whether no sample was lost: a fault of the moment must not last in the cache."""
@@ -201,6 +206,22 @@ class MllmGrounder:
                 "terms": decides,
             }
         )
+
+
+def _doubts(terms: Terms) -> tuple[str, ...]:
+    """What speaks against reading the boxes as they are read, by the doctor's verdict: a remark at most."""
+    verdict = terms.verdict
+    if verdict is None or (verdict.frame == terms.read and not verdict.mixed):
+        return ()
+    seen = (
+        f"in {' and '.join(verdict.mixed) or verdict.frame}"
+        if verdict.mixed or verdict.frame
+        else "in no known frame"
+    )
+    told = (
+        f"`geoseg doctor grounding` found this model to answer {seen} ({verdict.found}), but its boxes are read in "
+    )
+    return (f"{told}{terms.read}: they may be misplaced",)
 
 
 def _engine(model: str | None) -> str:
