@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from geoseg_agent import cli_doctor, cli_trace
 from geoseg_agent.console import err, note, out, print_error, print_json, progress
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.settings import Settings
     from geoseg_agent.types import Hints
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="geoseg",
@@ -76,7 +79,7 @@ def segment(
     grounder: Annotated[
         str | None, typer.Option(help="auto, classical, openai, scripted:FILE, replay:FILE or module:factory.")
     ] = None,
-    tools: Annotated[str | None, typer.Option(help="classical or module:factory.")] = None,
+    tools: Annotated[str | None, typer.Option(help="classical, an entry point or module:factory.")] = None,
     bands: Annotated[
         str | None, typer.Option(help="Bands shown as red,green,blue, from 1; for example 4,3,2.")
     ] = None,
@@ -87,7 +90,7 @@ def segment(
     verify_rounds: Annotated[
         int | None, typer.Option(help="Times the model may look at the result and correct it, 0 to 3.")
     ] = None,
-    deadline: Annotated[float | None, typer.Option(help="Seconds the query may take.")] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds the query may take; default 120.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
 ) -> None:
     """Segment what QUERY refers to in IMAGE.
@@ -103,7 +106,8 @@ def segment(
     - `GEOSEG_GROUNDER=scripted:boxes.json geoseg segment scene.tif "the halls"`
     - `GEOSEG_BASE_URL=http://localhost:8000/v1 geoseg segment scene.tif "where could I seek medical help?"`
 
-    Every option can be set as an environment variable, for example `GEOSEG_PROFILE=paper`.
+    Settings are environment variables too, for example `GEOSEG_PROFILE=paper`; README and docs/endpoints.md list
+    them. `geoseg doctor` says what is set and ready.
     """
     started = perf_counter()
     given: dict[str, Any] = {
@@ -118,7 +122,7 @@ def segment(
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
         with progress(f"Asking {image.name}: {query}"):
-            answer = asyncio.run(_ask(settings, image, query, hints))
+            answer = _asked(settings, image, query, hints)
             files = answer.save(out_folder or Path("geoseg-out") / image.stem)
     except GeoSegError as error:
         if not as_json:
@@ -167,6 +171,15 @@ def _numbers(option: str, text: str, count: int) -> list[int]:
     return numbers
 
 
+def _asked(settings: Settings, image: Path, query: str, hints: Hints) -> Segmentation:
+    try:
+        return asyncio.run(_ask(settings, image, query, hints))
+    except KeyboardInterrupt:
+        if settings.traces != "none":
+            err.print(f"what was done until then is in the newest trace in {escape(str(settings.traces))}")
+        raise
+
+
 async def _ask(settings: Settings, image: Path, query: str, hints: Hints) -> Segmentation:
     from geoseg_agent.agent import Agent  # noqa: PLC0415 - as above
 
@@ -175,8 +188,6 @@ async def _ask(settings: Settings, image: Path, query: str, hints: Hints) -> Seg
 
 
 def _print_answer(answer: Segmentation, files: dict[str, Path], seconds: float) -> None:
-    from rich.markup import escape  # noqa: PLC0415 - as above
-
     sure = "confidence unknown" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
     colour = "green" if answer.status == "found" else "yellow"
     out.print(f"[bold {colour}]{answer.status}[/]  {sure}  engine {answer.engine}  {seconds:.1f} s")
@@ -254,7 +265,8 @@ def replay(
         try:
             cli_trace.replay_one(path, live_tools=live_tools, image=image)
         except GeoSegError as error:
-            err.print(f"[bold]{path}[/]")
+            if str(path) not in error.message:
+                err.print(f"[bold]{escape(str(path))}[/]")
             print_error(error)
             code = code or error.exit_code
     raise typer.Exit(code)
@@ -267,6 +279,8 @@ def main() -> None:
     except GeoSegError as error:
         print_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        sys.exit(130)
+    except SystemExit as ended:
+        # Typer turns a KeyboardInterrupt into this code, without a word.
+        if ended.code == _INTERRUPTED:
+            err.print("interrupted")
+        raise

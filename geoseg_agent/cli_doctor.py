@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geoseg_agent.console import err, note, out, progress
-from geoseg_agent.errors import InputError
+from geoseg_agent.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,20 +18,22 @@ if TYPE_CHECKING:
     from geoseg_agent.probe.run import Probed
     from geoseg_agent.settings import Settings
 
-app = typer.Typer(help="Say what is installed and ready, and check an endpoint.", rich_markup_mode="markdown")
+app = typer.Typer(rich_markup_mode="markdown")
 
 UNFIT = 4
 
 
 @app.callback(invoke_without_command=True)
 def doctor(context: typer.Context) -> None:
-    """Say what is installed, which backends are ready, and how to get what is missing.
+    """Say what is installed and ready, what is known of the endpoint, and how to get what is missing.
 
-    `geoseg doctor grounding` asks the endpoint for boxes that are known, and says what its numbers mean.
+    Nobody is called for it. `geoseg doctor grounding` does call the endpoint: it asks for boxes that are known, and
+    says what the numbers mean.
     """
     if context.invoked_subcommand is None:
         from geoseg_agent.doctor import examine, show  # noqa: PLC0415 - the commands pay for what they need
 
+        _settings("WARNING")
         show(examine())
 
 
@@ -44,7 +46,7 @@ def grounding(
         Path | None, typer.Option("--out", "-o", help="Folder for a picture of every answer, drawn over the truth.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another number, other boxes.")] = 0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every answer.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every answer, and the log.")] = False,
 ) -> None:
     """Ask the endpoint for rectangles that are known, and say in which frame it answers and how far it is off.
 
@@ -60,13 +62,14 @@ def grounding(
     Exit code 0: faithful, or faults with a usable frame, named; 4: no frame fits the answers.
     """
     from geoseg_agent.method import PROFILES  # noqa: PLC0415 - as above
-    from geoseg_agent.settings import Settings  # noqa: PLC0415
 
     chosen = [name for name in PROFILES if name in (profile or ("default", "paper"))]
     for name in profile or ():
         if name not in PROFILES:
             raise InputError(f"there is no profile {name!r}", hint=f"known are {', '.join(PROFILES)}")
-    settings = Settings()
+    # What it finds is told below; that it differs from an earlier verdict is not worth a warning.
+    settings = _settings("WARNING" if verbose else "ERROR")
+    _check_room(settings)
     found = [asyncio.run(_probe(settings, name, seed)) for name in chosen]
     for one in found:
         _show(one, rows=verbose)
@@ -77,6 +80,33 @@ def grounding(
             out.print(f"  {'answers':<16} {write(one, out_folder)}")
     if any(one.finding.frame is None for one in found):
         raise typer.Exit(UNFIT)
+
+
+def _settings(level: str) -> Settings:
+    import logging  # noqa: PLC0415 - as above
+
+    from geoseg_agent.logs import configure  # noqa: PLC0415
+    from geoseg_agent.settings import Settings  # noqa: PLC0415
+
+    settings = Settings()
+    configure(settings.log_format, logging.getLevelNamesMapping()[level])
+    return settings
+
+
+def _check_room(settings: Settings) -> None:
+    """Fail before anything is paid where the verdict could not be kept."""
+    from tempfile import TemporaryFile  # noqa: PLC0415 - as above
+
+    folder = settings.verdicts.expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise ConfigError(
+            f"no verdict can be kept in {folder}: {error.strerror or error}",
+            hint="set GEOSEG_VERDICTS to a folder with space that you may write; nothing was asked yet",
+        ) from error
 
 
 async def _probe(settings: Settings, profile: Profile, seed: int) -> Probed:
@@ -104,6 +134,11 @@ def _show(one: Probed, *, rows: bool) -> None:
     out.print(f"answered {finding.answered} of {finding.asked}")
     for fault in one.faults:
         note(fault)
+    if one.finding.frame not in {None, terms.asked} and not one.faults:
+        note(
+            f"asked for {terms.asked}, it answers in {one.finding.frame}; "
+            "the paper profile reads that, unless GEOSEG_FRAME says otherwise"
+        )
     if not one.faults:
         err.print("[green]faithful[/]")
     out.print(f"  {'verdict':<16} {one.kept}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from geoseg_agent.console import err, out, progress
+from geoseg_agent.console import err, out, print_table, progress
 from geoseg_agent.errors import TraceError
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from geoseg_agent.trace.model import Trace
 
 app = typer.Typer(no_args_is_help=True, help="Look at traces, recover them after a crash, clear them away.")
+
+_ID = 30
 
 Folder = Annotated[Path | None, typer.Argument(help="Folder of traces; default GEOSEG_TRACES or ./traces.")]
 
@@ -45,14 +47,17 @@ def list_traces(
     from geoseg_agent.trace.listing import summaries  # noqa: PLC0415
 
     found = deque(summaries(_folder(folder)), maxlen=last)
-    table = Table("id", "started", "status", "targets", "seconds", "engine", "query", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True, min_width=_ID)  # to be copied, so it is never cut
+    for name in ("started", "status", "targets", "seconds", "engine", "query"):
+        table.add_column(name, overflow="fold")
     for trace in found:
         status = trace.status if trace.status == "done" else f"[yellow]{trace.status}[/]"
         count = "" if trace.targets is None else str(trace.targets)
         started = trace.time[:19].replace("T", " ")
         query = escape(trace.query[:60])
         table.add_row(trace.id, started, status, count, f"{trace.seconds:.2f}", trace.engine, query)
-    out.print(table)
+    print_table(table)
 
 
 @app.command()
@@ -72,6 +77,8 @@ def show(
     from geoseg_agent.trace.store import load  # noqa: PLC0415 - as above
 
     path = trace if trace.suffix == ".json" or trace.is_file() else _folder(None) / f"{trace}.json"
+    if not path.exists():
+        raise TraceError(f"there is no trace {path}", hint="`geoseg trace list FOLDER` says which there are")
     loaded = load(path)
     if html is None:
         _print(loaded)

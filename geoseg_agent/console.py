@@ -13,10 +13,14 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.table import Table
+
     from geoseg_agent.errors import GeoSegError
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
+
+_WIDEST = 10_000
 
 
 @contextmanager
@@ -34,6 +38,11 @@ def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(escape(doing), total=None)
         yield lambda done, total: bar.update(task, description=f"{escape(doing)}: {done} of {total}")
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output: as wide as the terminal, or as its rows where a file or a program reads it."""
+    (out if out.is_terminal else Console(highlight=False, width=_WIDEST)).print(table)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -108,7 +108,10 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return None if value == "auto" else tuple(int(part) for part in value.split(","))
+            parts = value.split(",")
+            if value != "auto" and not all(part.strip().isdecimal() for part in parts):
+                raise ValueError("bands are whole numbers from 1 with commas between them, such as 4,3,2, or auto")
+            return None if value == "auto" else tuple(map(int, parts))
         return value
 
     @field_validator("base_url")
@@ -155,10 +158,12 @@ def _refuse_unknown(known: dict[str, Any]) -> None:
     names = {PREFIX + field.upper() for field in known}
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in names:
-            near = difflib.get_close_matches(name.upper(), sorted(names), n=1, cutoff=0.4)
+            # Without the prefix, which would make every name alike.
+            bare = name.upper().removeprefix(PREFIX)
+            near = difflib.get_close_matches(bare, sorted(field.upper() for field in known), n=1, cutoff=0.5)
             raise ConfigError(
                 f"the environment sets {name}, which is no setting",
-                hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names))}",
+                hint=f"did you mean {PREFIX}{near[0]}?" if near else f"known are {', '.join(sorted(names))}",
             )
 
 
@@ -170,4 +175,14 @@ def _config_error(error: ValidationError) -> ConfigError:
         return ConfigError(f"there is no setting {field!r}", hint=f"did you mean {near[0]!r}?" if near else None)
     hidden = field in SECRET or (field == "base_url" and "@" in str(first["input"]))
     value = "(hidden)" if hidden else repr(first["input"])
-    return ConfigError(f"setting {field} (or {PREFIX}{field.upper()}) = {value}: {first['msg']}")
+    known = Settings.model_fields.get(field)
+    return ConfigError(
+        f"setting {field} (or {PREFIX}{field.upper()}) = {value}: {_plain(first['msg'])}",
+        hint=f"{field} is: {known.description}" if known is not None and known.description else None,
+    )
+
+
+def _plain(message: str) -> str:
+    """The words of pydantic without what only its users know."""
+    message = message.removeprefix("Value error, ").split(", unable to parse")[0]
+    return f"must {message.removeprefix('Input should ')}" if message.startswith("Input should ") else message

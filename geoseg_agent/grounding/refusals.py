@@ -151,12 +151,16 @@ def of_answer(place: Place, answer: Answer, objection: Objection) -> EndpointErr
 
 def _hint(place: Place, status: int) -> str:
     if status in {401, 403}:
-        return "set GEOSEG_API_KEY to a key that the endpoint accepts"
+        given = "" if place.secret else "; none is set"
+        return f"set GEOSEG_API_KEY to a key that the endpoint accepts{given}"
     if status == 404:
         known = ", ".join(place.clean(name) for name in place.models[:10])
         if known and place.model not in place.models:
             return f"set GEOSEG_MODEL to one of {known}"
-        return "check GEOSEG_MODEL, and that GEOSEG_BASE_URL is the whole path, usually up to /v1"
+        model = "set GEOSEG_MODEL" if place.model is None else "check GEOSEG_MODEL"
+        if urlsplit(place.address).path in {"", "/"}:
+            return f"GEOSEG_BASE_URL is the whole path, usually up to /v1: try {place.address.rstrip('/')}/v1"
+        return f"{model}, and check that GEOSEG_BASE_URL is the whole path, usually up to /v1"
     if status == 413:
         return "the endpoint takes no request of this size; raise its limit"
     return "the endpoint does not take this request; asking again unchanged is pointless"
