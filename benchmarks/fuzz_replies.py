@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from geoseg_agent.errors import InvalidReply
 from geoseg_agent.grounding.chat import FRAMES, Call, ChatReply, Fit, SentImage, Terms
-from geoseg_agent.grounding.parse import Parsed, parse
-from geoseg_agent.grounding.phrases import clean
+from geoseg_agent.grounding.reply.parse import Parsed, parse
+from geoseg_agent.grounding.reply.phrases import clean
 from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:

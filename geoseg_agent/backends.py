@@ -54,9 +54,9 @@ def grounder_of(settings: Settings) -> Grounder:
 
 def _mllm(settings: Settings) -> Grounder:
     from geoseg_agent.grounding.cache import FileCache  # noqa: PLC0415 - only when chosen
+    from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint  # noqa: PLC0415
     from geoseg_agent.grounding.mllm import Asking, MllmGrounder  # noqa: PLC0415
-    from geoseg_agent.grounding.openai_chat import OpenAIEndpoint  # noqa: PLC0415
-    from geoseg_agent.grounding.sent_image import SentImages  # noqa: PLC0415
+    from geoseg_agent.grounding.picture.sent_image import SentImages  # noqa: PLC0415
     from geoseg_agent.trace.record_chat import (  # noqa: PLC0415
         RecordingCache,
         RecordingEndpoint,

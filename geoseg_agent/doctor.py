@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from geoseg_agent.backends import GROUNDERS, TOOLBOXES, grounder_of, toolbox_of
 from geoseg_agent.errors import ConfigError, GeoSegError
 from geoseg_agent.grounding.chat import FRAMES
+from geoseg_agent.grounding.endpoint.verdicts import find, is_off
 from geoseg_agent.grounding.messages import prompt_of
 from geoseg_agent.grounding.model_profiles import agree
-from geoseg_agent.grounding.verdicts import find, is_off
 from geoseg_agent.settings import Settings
 from geoseg_agent.versions import versions
 

@@ -17,7 +17,7 @@ from geoseg_agent.errors import (
 from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.budget import Budget, current_budget
 from geoseg_agent.grounding.chat import ChatReply, ChatRequest, Fit, Frame, Message, Terms, Tool, Usage
-from geoseg_agent.grounding.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
 
 FIT = Fit(32, 1024, 2048)
 TERMS = Terms(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from geoseg_agent.grounding.brackets import Brackets
+from geoseg_agent.grounding.endpoint.brackets import Brackets
 
 ANSWER = '{"status": "found", "targets": [{"bbox_2d": [1, 2, 3, 4], "label": "a \\"}\\" tank"}], "reasoning": ""}'
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from grounding_terms import sent_as, terms_for
 
-from geoseg_agent.grounding.contract import check, segment_targets_tool
-from geoseg_agent.grounding.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.reply.contract import check, segment_targets_tool
+from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
 
 TARGET = {"bbox_2d": [1, 2, 30.5, 40], "label": "tank"}
 ALLOWED = {

@@ -6,8 +6,8 @@ from mllm_dialects import list_models
 
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import Call, ChatReply
-from geoseg_agent.grounding.fingerprint import CANARY_TOKENS, canary, hosted, only_model, proof_in, recognise
-from geoseg_agent.grounding.wire import KINDS, DataUris, body_of
+from geoseg_agent.grounding.endpoint.fingerprint import CANARY_TOKENS, canary, hosted, only_model, proof_in, recognise
+from geoseg_agent.grounding.endpoint.wire import KINDS, DataUris, body_of
 
 ADDRESS = "http://localhost:8000/v1"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from geoseg_agent.grounding.chat import FRAMES, Fit, Frame, SentImage, Terms
 from geoseg_agent.grounding.frames import OutOfFrame, locate, to_model, to_original
 from geoseg_agent.grounding.model_profiles import PROFILES
-from geoseg_agent.grounding.sent_size import sent_size
+from geoseg_agent.grounding.picture.sent_size import sent_size
 from geoseg_tools.geometry import Box
 
 

@@ -17,12 +17,12 @@ from geoseg_agent.correct import correct
 from geoseg_agent.errors import InvalidReply
 from geoseg_agent.grounding.agreement import merge
 from geoseg_agent.grounding.chat import FRAMES, Call, ChatReply, Verdict
-from geoseg_agent.grounding.contract import shown
+from geoseg_agent.grounding.endpoint.verdicts import keep
 from geoseg_agent.grounding.messages import prompt_of
-from geoseg_agent.grounding.parse import parse
-from geoseg_agent.grounding.rejected import RejectedReply
+from geoseg_agent.grounding.reply.contract import shown
+from geoseg_agent.grounding.reply.parse import parse
+from geoseg_agent.grounding.reply.rejected import RejectedReply
 from geoseg_agent.grounding.review import Review, TargetVerdict, parse_review
-from geoseg_agent.grounding.verdicts import keep
 from geoseg_agent.imagery import Image
 from geoseg_agent.trace.replay import replay
 from geoseg_agent.trace.store import load

@@ -16,7 +16,7 @@ from geoseg_agent.errors import (
     EndpointTimeout,
     EndpointUnavailable,
 )
-from geoseg_agent.grounding.openai_chat import OpenAIEndpoint
+from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint
 from geoseg_agent.settings import Settings
 
 

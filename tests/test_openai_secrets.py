@@ -17,7 +17,7 @@ from geoseg_agent.errors import (
     EndpointError,
     EndpointRefused,
 )
-from geoseg_agent.grounding.openai_chat import OpenAIEndpoint
+from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint
 from geoseg_agent.settings import Settings
 
 

@@ -18,9 +18,9 @@ from geoseg_agent.errors import (
     EndpointUnavailable,
 )
 from geoseg_agent.grounding.chat import Frame, Verdict
-from geoseg_agent.grounding.ladder import REMEMBERED
+from geoseg_agent.grounding.endpoint.ladder import REMEMBERED
+from geoseg_agent.grounding.endpoint.verdicts import keep
 from geoseg_agent.grounding.messages import prompt_of
-from geoseg_agent.grounding.verdicts import keep
 
 ALL = ("json_schema", "tool", "json_object", "plain")
 

@@ -14,8 +14,8 @@ import pytest
 from grounding_terms import sent_as, terms_for
 
 from geoseg_agent.grounding.chat import Call, ChatReply
-from geoseg_agent.grounding.parse import parse
-from geoseg_agent.grounding.rejected import RejectedReply
+from geoseg_agent.grounding.reply.parse import parse
+from geoseg_agent.grounding.reply.rejected import RejectedReply
 
 ROOT = Path(__file__).parents[1]
 CORPUS = Path(__file__).parent / "corpus"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg_agent.grounding.phrases import LONGEST, clean, remark
+from geoseg_agent.grounding.reply.phrases import LONGEST, clean, remark
 from geoseg_agent.types import clean_phrase
 
 

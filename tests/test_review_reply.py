@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from geoseg_agent.errors import InvalidReply
 from geoseg_agent.grounding.chat import FRAMES, Call, ChatReply, Fit, SentImage, Terms
-from geoseg_agent.grounding.rejected import RejectedReply
+from geoseg_agent.grounding.reply.rejected import RejectedReply
 from geoseg_agent.grounding.review import TargetVerdict, parse_review, review_tool
 from geoseg_tools.geometry import Box
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from geoseg_agent.grounding.scan import DEEPEST, MOST_STEPS, MOST_VALUES, Doubled, is_inside, scan
+from geoseg_agent.grounding.reply.scan import DEEPEST, MOST_STEPS, MOST_VALUES, Doubled, is_inside, scan
 
 LONG = 200_000
 

@@ -16,10 +16,10 @@ from PIL import Image as Pillow
 from PIL.JpegImagePlugin import get_sampling
 
 from geoseg_agent.grounding.chat import Fit
-from geoseg_agent.grounding.encode import NODATA, jpeg, resized
 from geoseg_agent.grounding.model_profiles import PROFILES
-from geoseg_agent.grounding.sent_image import SentImages
-from geoseg_agent.grounding.sent_size import sent_size
+from geoseg_agent.grounding.picture.encode import NODATA, jpeg, resized
+from geoseg_agent.grounding.picture.sent_image import SentImages
+from geoseg_agent.grounding.picture.sent_size import sent_size
 from geoseg_agent.imagery import Image
 from geoseg_agent.types import Areas, Similarity, Target, TargetMask
 from geoseg_tools import GeometryError

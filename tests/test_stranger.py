@@ -15,9 +15,9 @@ from mllm_server import MllmServer
 from geoseg_agent.doctor import examine
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import FRAMES, Verdict
+from geoseg_agent.grounding.endpoint.refusals import Answer, Objection, Place, of_answer
+from geoseg_agent.grounding.endpoint.verdicts import keep
 from geoseg_agent.grounding.messages import prompt_of
-from geoseg_agent.grounding.refusals import Answer, Objection, Place, of_answer
-from geoseg_agent.grounding.verdicts import keep
 from geoseg_agent.settings import Settings
 
 MODEL = "qwen3-vl-8b"

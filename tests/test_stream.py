@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from geoseg_agent.errors import EndpointError, EndpointRefused, EndpointUnavailable
 from geoseg_agent.grounding.chat import Call, Usage
-from geoseg_agent.grounding.refusals import Place
-from geoseg_agent.grounding.stopping import Watch
-from geoseg_agent.grounding.stream import MOST_BYTES, MOST_TEXT, Listening, read_reply
+from geoseg_agent.grounding.endpoint.refusals import Place
+from geoseg_agent.grounding.endpoint.stopping import Watch
+from geoseg_agent.grounding.endpoint.stream import MOST_BYTES, MOST_TEXT, Listening, read_reply
 
 PLACE = Place("http://localhost:8000/v1", "m", secret="sk-canary")  # noqa: S106 - public
 NAMES = frozenset({"status", "targets"})

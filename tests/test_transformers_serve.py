@@ -14,9 +14,9 @@ import pytest
 from transformers_peer import MODEL, build, missing, served
 
 from geoseg_agent.grounding.chat import SentImage, Terms
-from geoseg_agent.grounding.contract import segment_targets_tool
 from geoseg_agent.grounding.messages import prompt_of, request_targets
 from geoseg_agent.grounding.model_profiles import agree
+from geoseg_agent.grounding.reply.contract import segment_targets_tool
 from geoseg_agent.samples import scene, write
 from geoseg_agent.types import Query
 from geoseg_tools.geometry import Box

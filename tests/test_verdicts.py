@@ -9,7 +9,7 @@ import pytest
 
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import Frame, Verdict
-from geoseg_agent.grounding.verdicts import find, keep, path_of
+from geoseg_agent.grounding.endpoint.verdicts import find, keep, path_of
 
 PLACE = ("http://localhost:8000/v1", "qwen3-vl-8b")
 VERDICT = Verdict(

@@ -18,8 +18,8 @@ from geoseg_agent.errors import (
     EndpointUnavailable,
 )
 from geoseg_agent.grounding.chat import ChatRequest, Message, SentImage, Tool
-from geoseg_agent.grounding.refusals import Answer, Place, objection_of, of_answer, of_failure, retry_after
-from geoseg_agent.grounding.wire import KINDS, DataUris, body_of, encoded, extras_in, hosted_kind, server_of
+from geoseg_agent.grounding.endpoint.refusals import Answer, Place, objection_of, of_answer, of_failure, retry_after
+from geoseg_agent.grounding.endpoint.wire import KINDS, DataUris, body_of, encoded, extras_in, hosted_kind, server_of
 from geoseg_tools.geometry import Box
 
 SCHEMA = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}

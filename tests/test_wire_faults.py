@@ -25,8 +25,8 @@ from mllm_server import MllmServer
 
 from geoseg_agent import Agent, EndpointError, GeoSegError, Image, InvalidReply, Settings, errors
 from geoseg_agent.grounding.chat import SentImage
+from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint
 from geoseg_agent.grounding.mllm import Asking, MllmGrounder
-from geoseg_agent.grounding.openai_chat import OpenAIEndpoint
 
 ATTEMPTS = 4
 BOX = (8, 16, 40, 48)

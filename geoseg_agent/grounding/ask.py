@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from geoseg_agent.errors import DialectRefused, EndpointTimeout, EndpointUnavailable, InvalidReply
 from geoseg_agent.grounding.budget import current_budget
 from geoseg_agent.grounding.messages import reask, with_dialect
-from geoseg_agent.grounding.rejected import RejectedReply
+from geoseg_agent.grounding.reply.rejected import RejectedReply
 from geoseg_agent.logs import log
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geoseg_agent.grounding.chat import ChatReply, Dialect, Fit, Frame, SentImage, Terms, Tool
-    from geoseg_agent.grounding.rejected import RejectedReply
+    from geoseg_agent.grounding.reply.rejected import RejectedReply
     from geoseg_agent.method import Profile
     from geoseg_agent.types import Query, TargetMask
     from geoseg_prompts import Prompt

@@ -20,9 +20,9 @@ from geoseg_agent.grounding.agreement import merge
 from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.budget import Budget, current_budget
 from geoseg_agent.grounding.cache import key_of
-from geoseg_agent.grounding.contract import segment_targets_tool
 from geoseg_agent.grounding.messages import prompt_of, request_review, request_targets
-from geoseg_agent.grounding.parse import parse
+from geoseg_agent.grounding.reply.contract import segment_targets_tool
+from geoseg_agent.grounding.reply.parse import parse
 from geoseg_agent.grounding.review import Review, parse_review, review_tool
 from geoseg_agent.logs import log
 from geoseg_prompts import Prompt, load

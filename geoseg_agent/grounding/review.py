@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg_agent.grounding.chat import Tool
-from geoseg_agent.grounding.contract import coordinate
-from geoseg_agent.grounding.extract import NOTHING, says, thoughts, was_cut
 from geoseg_agent.grounding.frames import OutOfFrame, locate
-from geoseg_agent.grounding.phrases import LONGEST, clean
 from geoseg_agent.grounding.quoting import one_line
-from geoseg_agent.grounding.rejected import RejectedReply, Violation
-from geoseg_agent.grounding.scan import Doubled, scan
-from geoseg_agent.grounding.shapes import doubled
+from geoseg_agent.grounding.reply.contract import coordinate
+from geoseg_agent.grounding.reply.extract import NOTHING, says, thoughts, was_cut
+from geoseg_agent.grounding.reply.phrases import LONGEST, clean
+from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.reply.scan import Doubled, scan
+from geoseg_agent.grounding.reply.shapes import doubled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from geoseg_agent.grounding.chat import FRAMES, Frame, SentImage
+from geoseg_agent.grounding.endpoint.verdicts import GOOD_SCALE, GOOD_SHIFT
 from geoseg_agent.grounding.frames import to_original
-from geoseg_agent.grounding.verdicts import GOOD_SCALE, GOOD_SHIFT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

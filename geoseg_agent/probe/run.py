@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from geoseg_agent.errors import first_error
 from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.chat import Verdict
-from geoseg_agent.grounding.contract import check, segment_targets_tool
-from geoseg_agent.grounding.extract import extract
+from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint
+from geoseg_agent.grounding.endpoint.verdicts import keep
 from geoseg_agent.grounding.messages import prompt_of, request_targets
-from geoseg_agent.grounding.openai_chat import OpenAIEndpoint
-from geoseg_agent.grounding.rejected import RejectedReply
-from geoseg_agent.grounding.sent_image import SentImages
-from geoseg_agent.grounding.shapes import shape
-from geoseg_agent.grounding.verdicts import keep
+from geoseg_agent.grounding.picture.sent_image import SentImages
+from geoseg_agent.grounding.reply.contract import check, segment_targets_tool
+from geoseg_agent.grounding.reply.extract import extract
+from geoseg_agent.grounding.reply.rejected import RejectedReply
+from geoseg_agent.grounding.reply.shapes import shape
 from geoseg_agent.lanes import Lane
 from geoseg_agent.probe.fit import Answer, Finding, examine, iou_of
 from geoseg_agent.probe.scenes import draw

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 
 from geoseg_agent.grounding.chat import ChatRequest, Message, SentImage, Tool
-from geoseg_agent.grounding.openai_chat import OpenAIEndpoint
+from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint
 from geoseg_agent.settings import Settings
 from geoseg_tools.geometry import Box
 

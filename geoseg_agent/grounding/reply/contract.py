@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg_agent.grounding.chat import Tool
 from geoseg_agent.grounding.messages import corners, units
-from geoseg_agent.grounding.phrases import LONGEST
-from geoseg_agent.grounding.rejected import RejectedReply, Violation
-from geoseg_agent.grounding.shapes import TOOL
+from geoseg_agent.grounding.reply.phrases import LONGEST
+from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.reply.shapes import TOOL
 
 if TYPE_CHECKING:
     from geoseg_agent.grounding.chat import SentImage, Terms

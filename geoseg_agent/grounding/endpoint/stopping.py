@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from geoseg_agent.grounding.brackets import Brackets
+from geoseg_agent.grounding.endpoint.brackets import Brackets
 
 if TYPE_CHECKING:
     from geoseg_agent.grounding.chat import Stopped

@@ -12,12 +12,12 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from geoseg_agent.grounding.scan import MOST_VALUES, as_object, is_inside, scan
+from geoseg_agent.grounding.reply.scan import MOST_VALUES, as_object, is_inside, scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geoseg_agent.grounding.scan import Value
+    from geoseg_agent.grounding.reply.scan import Value
 
 _BOX: Final = re.compile(
     r"<ref>(?P<ref>[^<]*+)</ref>|<\|object_ref_start\|>(?P<object>[^<]*+)<\|object_ref_end\|>"

@@ -18,8 +18,8 @@ import httpx2
 
 from geoseg_agent.errors import EndpointError
 from geoseg_agent.grounding.chat import Call, ChatReply, Usage
-from geoseg_agent.grounding.refusals import Place, bad_gateway, not_compatible, of_error_object, of_failure
-from geoseg_agent.grounding.stopping import Watch
+from geoseg_agent.grounding.endpoint.refusals import Place, bad_gateway, not_compatible, of_error_object, of_failure
+from geoseg_agent.grounding.endpoint.stopping import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

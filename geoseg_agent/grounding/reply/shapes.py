@@ -10,7 +10,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from geoseg_agent.grounding.scan import Doubled
+from geoseg_agent.grounding.reply.scan import Doubled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

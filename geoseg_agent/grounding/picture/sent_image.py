@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from geoseg_agent.grounding.chat import SentImage
-from geoseg_agent.grounding.encode import MEDIA_TYPE, jpeg, shown
-from geoseg_agent.grounding.marks import marked
-from geoseg_agent.grounding.sent_size import sent_size
+from geoseg_agent.grounding.picture.encode import MEDIA_TYPE, jpeg, shown
+from geoseg_agent.grounding.picture.marks import marked
+from geoseg_agent.grounding.picture.sent_size import sent_size
 from geoseg_agent.grounding.together import Together
 from geoseg_agent.lanes import Lane
 

@@ -32,7 +32,7 @@ from geoseg_agent.errors import (
     EndpointTimeout,
     EndpointUnavailable,
 )
-from geoseg_agent.grounding.wire import DIALECT_FIELDS, EXTRAS, extras_in
+from geoseg_agent.grounding.endpoint.wire import DIALECT_FIELDS, EXTRAS, extras_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

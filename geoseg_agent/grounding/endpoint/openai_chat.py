@@ -1,7 +1,7 @@
 """An OpenAI-compatible endpoint on the wire; no retries, no redirects, nothing from OPENAI_* variables.
 
 terms      fingerprint (GET models) -> model -> how its boxes are read -> canary per dialect; then remembered
-complete   one attempt, see `geoseg_agent.grounding.attempts`
+complete   one attempt, see `geoseg_agent.grounding.endpoint.attempts`
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from geoseg_agent.errors import EndpointError, GeoSegError
-from geoseg_agent.grounding.attempts import Attempts
 from geoseg_agent.grounding.chat import FRAMES, Terms
-from geoseg_agent.grounding.fingerprint import Fingerprint, hosted, only_model
-from geoseg_agent.grounding.ladder import REMEMBERED, Ladder
+from geoseg_agent.grounding.endpoint.attempts import Attempts
+from geoseg_agent.grounding.endpoint.fingerprint import Fingerprint, hosted, only_model
+from geoseg_agent.grounding.endpoint.ladder import REMEMBERED, Ladder
+from geoseg_agent.grounding.endpoint.verdicts import find, is_off
+from geoseg_agent.grounding.endpoint.wire import server_of
 from geoseg_agent.grounding.messages import prompt_of
 from geoseg_agent.grounding.model_profiles import agree
 from geoseg_agent.grounding.together import Together
-from geoseg_agent.grounding.verdicts import find, is_off
-from geoseg_agent.grounding.wire import server_of
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
 

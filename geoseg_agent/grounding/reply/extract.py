@@ -10,17 +10,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from geoseg_agent.grounding.markup import read_boxes, read_calls
-from geoseg_agent.grounding.phrases import remark
-from geoseg_agent.grounding.rejected import RejectedReply, Violation
-from geoseg_agent.grounding.scan import is_inside, scan
-from geoseg_agent.grounding.shapes import TOOL, is_answer, is_bare, is_call, is_item, opened
+from geoseg_agent.grounding.reply.markup import read_boxes, read_calls
+from geoseg_agent.grounding.reply.phrases import remark
+from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.reply.scan import is_inside, scan
+from geoseg_agent.grounding.reply.shapes import TOOL, is_answer, is_bare, is_call, is_item, opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geoseg_agent.grounding.chat import Call, ChatReply
-    from geoseg_agent.grounding.scan import Scan, Value
+    from geoseg_agent.grounding.reply.scan import Scan, Value
 
 Source = Literal["call", "content", "reasoning"]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import ChatRequest, Message, Tool
-from geoseg_agent.grounding.wire import hosted_kind
+from geoseg_agent.grounding.endpoint.wire import hosted_kind
 
 if TYPE_CHECKING:
     from geoseg_agent.grounding.chat import ChatReply, Dialect
@@ -39,7 +39,7 @@ class Fingerprint(NamedTuple):
     """What the list of models says.
 
     Attributes:
-        kind: one of `geoseg_agent.grounding.wire.KINDS`.
+        kind: one of `geoseg_agent.grounding.endpoint.wire.KINDS`.
         models: that the endpoint lists, in its order.
         certain: whether it will say the same next time: not so where it could not be asked.
     """

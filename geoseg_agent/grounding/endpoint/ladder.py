@@ -6,8 +6,8 @@ import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from geoseg_agent.errors import DialectRefused, EndpointError, EndpointRefused
-from geoseg_agent.grounding.fingerprint import canary, proof_in
-from geoseg_agent.grounding.wire import KINDS
+from geoseg_agent.grounding.endpoint.fingerprint import canary, proof_in
+from geoseg_agent.grounding.endpoint.wire import KINDS
 from geoseg_agent.logs import log
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Ladder:
         """The dialects from the first that a canary proves, or cannot disprove.
 
         Args:
-            kind: one of `geoseg_agent.grounding.wire.KINDS`.
+            kind: one of `geoseg_agent.grounding.endpoint.wire.KINDS`.
             model: its name at the endpoint.
         """
         if self._dialect is not None:

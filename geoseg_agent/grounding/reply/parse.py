@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from geoseg_agent.grounding.contract import check, shown
-from geoseg_agent.grounding.extract import Source, extract, was_cut
 from geoseg_agent.grounding.frames import OutOfFrame, locate
-from geoseg_agent.grounding.phrases import clean, remark
-from geoseg_agent.grounding.rejected import RejectedReply, Violation
-from geoseg_agent.grounding.shapes import doubled, shape
+from geoseg_agent.grounding.reply.contract import check, shown
+from geoseg_agent.grounding.reply.extract import Source, extract, was_cut
+from geoseg_agent.grounding.reply.phrases import clean, remark
+from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
+from geoseg_agent.grounding.reply.shapes import doubled, shape
 from geoseg_agent.types import GroundingReply, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geoseg_agent.grounding.chat import ChatReply, SentImage, Terms
-    from geoseg_agent.grounding.contract import AnswerSaid, TargetSaid
+    from geoseg_agent.grounding.reply.contract import AnswerSaid, TargetSaid
     from geoseg_agent.types import Status
 
 SAME: Final = 0.9

@@ -12,7 +12,7 @@ import httpx2
 from openai import AsyncOpenAI, AsyncStream
 
 from geoseg_agent.errors import ConfigError, EndpointRefused
-from geoseg_agent.grounding.refusals import Answer
+from geoseg_agent.grounding.endpoint.refusals import Answer
 from geoseg_agent.versions import versions
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from geoseg_agent.errors import EndpointError, EndpointTimeout
 from geoseg_agent.grounding.chat import Call
-from geoseg_agent.grounding.client import Answered, Client
-from geoseg_agent.grounding.fingerprint import Fingerprint, hosted, recognise
-from geoseg_agent.grounding.refusals import Answer, Place, objection_of, of_answer, of_failure
-from geoseg_agent.grounding.stream import Listening, read_reply, read_whole
-from geoseg_agent.grounding.wire import KINDS, DataUris, body_of, encoded
+from geoseg_agent.grounding.endpoint.client import Answered, Client
+from geoseg_agent.grounding.endpoint.fingerprint import Fingerprint, hosted, recognise
+from geoseg_agent.grounding.endpoint.refusals import Answer, Place, objection_of, of_answer, of_failure
+from geoseg_agent.grounding.endpoint.stream import Listening, read_reply, read_whole
+from geoseg_agent.grounding.endpoint.wire import KINDS, DataUris, body_of, encoded
 from geoseg_agent.logs import log
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from geoseg_agent.grounding.chat import ChatReply, ChatRequest
-    from geoseg_agent.grounding.wire import TokensField
+    from geoseg_agent.grounding.endpoint.wire import TokensField
     from geoseg_agent.settings import Settings
 
 _LISTING = 5.0
