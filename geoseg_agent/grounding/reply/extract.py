@@ -150,8 +150,9 @@ def _found(text: str) -> _Read:
     marked = read_calls(text, found.values)
     if marked is not None and not (marked.complete and whole and whole[-1].start >= marked.end):
         return _calls(marked.data, _Read((), (marked.repair,), marked.end, not marked.complete))
-    if whole:
-        return _whole(text, whole, found)
+    if whole or found.refused:
+        # What is listed behind something broken may be the rest of it.
+        return _whole(text, whole, found) if whole else _Read(cut=found.unclosed is not None, refused=found.refused)
     boxes = read_boxes(text)
     if boxes is not None:
         return _Read((boxes.data,), (boxes.repair,), boxes.end, not boxes.complete, found.refused, listed=True)
@@ -183,7 +184,9 @@ def _whole(text: str, whole: Sequence[Value], found: Scan) -> _Read:
     calls = [value for value in whole if _holds_calls(value.data)]
     if not _holds_calls(last.data):
         behind = any(is_item(value.data) for value in found.values if value.start >= last.end)
-        refused = found.refused if found.refused_at >= last.end else _ONE if behind else _rivalled(text, whole)
+        # What broke before an answer was a draft; before a list it may be the beginning of it.
+        broken = found.refused_at >= last.end or isinstance(last.data, list)
+        refused = (found.refused if broken else None) or (_ONE if behind else _rivalled(text, whole))
         cut = unclosed is not None and unclosed >= last.end and not _begins_again(text, last, unclosed)
         return _Read(() if refused else (last.data,), _around(text, [last]), last.end, cut, refused)
     every = [call for value in calls for call in (value.data if isinstance(value.data, list) else [value.data])]
