@@ -134,6 +134,8 @@ def _print(trace: Trace) -> None:
             out.print(f"  note: {safe(text)}")
     if trace.error is not None:
         out.print(f"  [red]error ({trace.error.code})[/]: {safe(trace.error.message)}")
+        if trace.error.hint:
+            out.print(f"  [bold]try:[/] {safe(trace.error.hint)}")
 
 
 @app.command()

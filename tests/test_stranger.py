@@ -219,3 +219,18 @@ async def test_ctrl_c_is_answered_in_words_and_leaves_a_trace_whose_name_is_told
     _, listed, _ = await geoseg("trace", "list")
     assert trace.stem in listed
     assert "interrupted" in listed
+
+
+async def test_a_failed_query_shows_its_remedy_again_and_a_replay_of_another_says_what_it_needs(tmp_path):
+    PIL.Image.new("RGB", (64, 64), "grey").save("grey.png")
+    endpoint = {"GEOSEG_BASE_URL": "http://127.0.0.1:1/v1", "GEOSEG_ATTEMPTS": "1", "GEOSEG_MODEL": MODEL}
+    code, _, err = await geoseg("segment", "grey.png", "lake", **endpoint)
+    (trace,) = (tmp_path / "traces").glob("*.json")
+    _, shown, _ = await geoseg("trace", "show", trace)
+    assert code == 4
+    for text in (err, shown):
+        assert "try: check that the server is up and GEOSEG_BASE_URL" in text
+    PIL.Image.new("RGB", (64, 64), "white").save("white.png")
+    code, _, err = await geoseg("segment", "white.png", "lake", GEOSEG_GROUNDER=f"replay:{trace}")
+    assert code == 7
+    assert "try: a replay needs the image, query" in err

@@ -74,7 +74,8 @@ class Tape:
         differences = "; ".join(_differences(near, call)) or "nothing in its input"
         return ReplayMismatch(
             f"the replay asks for {call.name}, which the trace does not hold; nearest is {label(near)}, "
-            f"where differs: {differences}"
+            f"where differs: {differences}",
+            hint="a replay needs the image, query, hints and settings that the trace was made with",
         )
 
 
