@@ -155,7 +155,14 @@ def _found(text: str) -> _Read:
         return _whole(text, whole, found) if whole else _Read(cut=found.unclosed is not None, refused=found.refused)
     boxes = read_boxes(text)
     if boxes is not None:
-        return _Read((boxes.data,), (boxes.repair,), boxes.end, not boxes.complete, found.refused, listed=True)
+        return _Read(
+            (boxes.data,),
+            (boxes.repair,),
+            boxes.end,
+            not boxes.complete or found.unclosed is not None,
+            found.refused,
+            listed=True,
+        )
     items = [value for value in found.values if is_item(value.data)]
     if items:
         return _items(text, items, found.unclosed)
@@ -184,10 +191,11 @@ def _whole(text: str, whole: Sequence[Value], found: Scan) -> _Read:
     calls = [value for value in whole if _holds_calls(value.data)]
     if not _holds_calls(last.data):
         behind = any(is_item(value.data) for value in found.values if value.start >= last.end)
-        # What broke before an answer was a draft; before a list it may be the beginning of it.
-        broken = found.refused_at >= last.end or isinstance(last.data, list)
+        # What broke off before an answer was a draft; before a list it may be the beginning of it.
+        listed = isinstance(last.data, list)
+        broken = found.refused_at >= last.end or listed
         refused = (found.refused if broken else None) or (_ONE if behind else _rivalled(text, whole))
-        cut = unclosed is not None and unclosed >= last.end and not _begins_again(text, last, unclosed)
+        cut = unclosed is not None and (listed or unclosed >= last.end) and not _begins_again(text, last, unclosed)
         return _Read(() if refused else (last.data,), _around(text, [last]), last.end, cut, refused)
     every = [call for value in calls for call in (value.data if isinstance(value.data, list) else [value.data])]
     read = _Read((), ("call written as text read", *_around(text, calls)), last.end)
@@ -249,7 +257,7 @@ def _items(text: str, items: Sequence[Value], unclosed: int | None) -> _Read:
         answer: Any = taken[0].data
     else:
         answer, repairs = [value.data for value in taken], ("objects taken as a list", *repairs)
-    cut = unclosed is not None and unclosed > taken[-1].start
+    cut = unclosed is not None
     return _Read((answer,), repairs, taken[-1].end, cut, listed=True)
 
 
