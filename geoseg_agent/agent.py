@@ -13,6 +13,7 @@ It holds no retries, threads, clocks or environment access: those have one place
 from __future__ import annotations
 
 from asyncio import TaskGroup
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +23,7 @@ from structlog.contextvars import bound_contextvars
 from geoseg_agent.admission import Gate
 from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
 from geoseg_agent.correct import Corrected, correct
-from geoseg_agent.errors import ConfigError, first_error
+from geoseg_agent.errors import ConfigError, DeadlineExceeded, first_error
 from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
 from geoseg_agent.lanes import Lane
@@ -38,12 +39,14 @@ from geoseg_agent.versions import versions
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     import PIL.Image
     from numpy.typing import NDArray
 
     from geoseg_agent.seams import Grounder, Toolbox
+    from geoseg_agent.trace.recorder import Recorder
     from geoseg_agent.types import TargetMask
 
     Picture = str | os.PathLike[str] | NDArray[np.uint8] | PIL.Image.Image | Image
@@ -89,6 +92,8 @@ class Agent:
 
     async def aclose(self) -> None:
         """Release models, connections and threads; safe to call twice. Traces on their way are still written."""
+        if self._closed:
+            return
         self._closed = True
         await self._grounder.aclose()
         await self._tools.aclose()
@@ -116,7 +121,8 @@ class Agent:
         question, known = Query(query), hints or Hints()
         if self._closed:
             raise ConfigError("this Agent is closed", hint="ask inside its `async with` block, or make a new one")
-        with first_error():
+        tape: Recorder | None = None
+        with first_error(), _told_of(lambda: tape):
             async with self._gate.enter(self.settings.deadline if deadline is None else deadline):
                 picture = await self._read(image)
                 known.check(picture.size)
@@ -180,6 +186,18 @@ class Agent:
             hints=hints,
             prompt=None if hints.box else self._prompt,
         )
+
+
+@contextmanager
+def _told_of(tape: Callable[[], Recorder | None]) -> Iterator[None]:
+    """Tell a deadline, which ends a query from outside of its recording, which trace it left."""
+    try:
+        yield
+    except DeadlineExceeded as error:
+        recorder = tape()
+        if recorder is not None and recorder.saved:
+            error.trace_id = recorder.id
+        raise
 
 
 def _prompt(grounder: Grounder) -> PromptRecord | None:

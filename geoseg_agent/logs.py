@@ -39,6 +39,16 @@ _SHARED = (
     redact,
 )
 
+_in_words = structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True)
+
+
+def _handed_over(logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
+    """The event for the handler of `configure`, or, where an application has its own logging, as one line of text."""
+    if logging.getLogger(NAME).handlers:
+        return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, event)
+    return _in_words(logger, name, {key: event[key] for key in event if key not in {"level", "timestamp"}})
+
+
 log = cast(
     "structlog.stdlib.BoundLogger",
     structlog.wrap_logger(
@@ -46,7 +56,7 @@ log = cast(
         processors=[
             structlog.stdlib.filter_by_level,
             *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            _handed_over,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
     ),

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from geoseg_agent.errors import ToolFailed
 from geoseg_agent.instances import instances_of
 from geoseg_agent.types import Areas, Hints, PointHint, Similarity, Target, TargetMask
+from geoseg_tools.errors import ToolError
 from geoseg_tools.fusion import fuse
 from geoseg_tools.geometry import Box, refine, resize_nearest
 from geoseg_tools.keypoints import Keypoints, threshold_points, topk_nms
@@ -100,10 +102,15 @@ async def segment_target(
 
 
 def _prompt(heat: Heat, roi: Box, hints: tuple[PointHint, ...], method: Method) -> _Prompt:
-    if method.picker == "topk-nms":
-        keypoints = topk_nms(heat, roi.size, method.k, method.tau, normalise=method.heat_norm)
-    else:
-        keypoints = _stock(heat, roi.size)
+    try:
+        if method.picker == "topk-nms":
+            keypoints = topk_nms(heat, roi.size, method.k, method.tau, normalise=method.heat_norm)
+        else:
+            keypoints = _stock(heat, roi.size)
+    except ToolError as error:
+        raise ToolFailed(
+            f"no keypoints can be picked: {error}", hint="the stock picker wants a square grid"
+        ) from error
     inside = [p for p in hints if roi.x1 <= p.x < roi.x2 and roi.y1 <= p.y < roi.y2]
     given = np.array([(p.x - roi.x1, p.y - roi.y1) for p in inside], dtype=np.int64).reshape(-1, 2)
     positive = np.array([p.positive for p in inside], dtype=np.bool_)

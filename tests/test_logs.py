@@ -44,3 +44,13 @@ def test_people_get_one_readable_line():
 
 def test_a_library_is_quiet():
     assert logged("library") == ""
+
+
+def test_a_warning_of_a_library_is_a_line_of_text():
+    code = CODE.replace("log.info(", "log.warning(")
+    command = [sys.executable, "-c", code, "library"]
+    child = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
+    (line,) = child.stderr.splitlines()
+    assert line.startswith("event='asked'")
+    assert "trace_id='T1'" in line
+    assert "canary" not in line

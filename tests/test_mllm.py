@@ -8,7 +8,10 @@ from asking import BLUE, RED, agent, answer, picture, settings
 from mllm_server import MllmServer
 
 from geoseg_agent.agent import Agent
-from geoseg_agent.errors import BudgetExceeded, EndpointRefused, EndpointUnavailable, InvalidReply
+from geoseg_agent.errors import BudgetExceeded, DeadlineExceeded, EndpointRefused, EndpointUnavailable, InvalidReply
+from geoseg_agent.grounding.chat import FRAMES, Verdict
+from geoseg_agent.grounding.endpoint.verdicts import keep
+from geoseg_agent.grounding.messages import prompt_of
 from geoseg_agent.trace.replay import replay
 from geoseg_agent.trace.store import load
 from geoseg_agent.types import Hints
@@ -268,3 +271,41 @@ async def test_the_paper_profile_wants_to_know_the_frame_before_it_pays():
     trace = await replayed(told)
     assert trace.prompt.name == "grounding_pixels"
     assert "pixels" in trace.steps[0].output.asked
+
+
+async def test_a_deadline_says_which_trace_it_left():
+    async with MllmServer(faults="stall") as server:
+        found = await answer(server, deadline=0.4)
+    assert isinstance(found, DeadlineExceeded)
+    trace = load(Path("traces") / f"{found.trace_id}.json")
+    assert trace.status == "interrupted"
+    assert trace.steps[-1].error.code == "cancelled"
+
+
+async def test_an_agent_can_be_closed_twice():
+    async with MllmServer() as server, agent(server) as asked:
+        await asked.segment(picture(), "the red rectangle")
+        await asked.aclose()
+        await asked.aclose()
+    assert server.open_sockets == 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ({"scale": (1.02, 1.0)}, "scaled by 1.020"),
+        ({"shift": (0.0, 12.0)}, "shifted by +0.0, +12.0 px"),
+        ({"frame": FRAMES["pixels"]}, "boxes in pixels, while they are read in norm1000"),
+        ({"frame": None}, "no known frame"),
+        ({}, None),
+    ],
+)
+async def test_what_the_doctor_found_wrong_is_said_with_every_answer(verdict, said):
+    known = {"frame": FRAMES["norm1000"], "mixed": (), "iou": 0.9, "scale": (1.0, 1.0), "shift": (0.0, 0.0)}
+    found = Verdict(**{**known, **verdict}, residual=0.5, prompt=prompt_of("default").sha256, found="2026-01-31")
+    async with MllmServer(model="qwen3-vl") as server:
+        keep(Path("verdicts"), server.base_url, "qwen3-vl", found)
+        told = await answer(server, model="qwen3-vl", verdicts="verdicts")
+    notes = [note for note in told.notes if "doctor grounding" in note]
+    assert [said in note for note in notes] == ([] if said is None else [True])
+    assert (await replayed(told)).steps[0].output.verdict.found == "2026-01-31"

@@ -20,6 +20,7 @@ from geoseg_agent.grounding.agreement import merge
 from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.budget import Budget, current_budget
 from geoseg_agent.grounding.cache import key_of
+from geoseg_agent.grounding.endpoint.verdicts import is_off
 from geoseg_agent.grounding.messages import prompt_of, request_review, request_targets
 from geoseg_agent.grounding.reply.contract import segment_targets_tool
 from geoseg_agent.grounding.reply.parse import parse
@@ -129,7 +130,7 @@ class MllmGrounder:
         line = (await self._line())._replace(attempts=min(2, self.asking.attempts))
         terms, window = line.terms, whole(image.size)
         sent = await self._pictures.view(image, window, terms.fit, overlay=targets)
-        tool = review_tool(len(targets), terms, sent)
+        tool = review_tool(len(targets))
         request = request_review(query, sent, targets, terms, tool, load("verify"))
         return await ask(line, request, lambda reply: parse_review(reply, terms, sent, len(targets)))
 
@@ -211,17 +212,15 @@ class MllmGrounder:
 def _doubts(terms: Terms) -> tuple[str, ...]:
     """What speaks against reading the boxes as they are read, by the doctor's verdict: a remark at most."""
     verdict = terms.verdict
-    if verdict is None or (verdict.frame == terms.read and not verdict.mixed):
+    if verdict is None or not is_off(verdict, terms.read):
         return ()
-    seen = (
-        f"in {' and '.join(verdict.mixed) or verdict.frame}"
-        if verdict.mixed or verdict.frame
-        else "in no known frame"
-    )
-    told = (
-        f"`geoseg doctor grounding` found this model to answer {seen} ({verdict.found}), but its boxes are read in "
-    )
-    return (f"{told}{terms.read}: they may be misplaced",)
+    if verdict.frame == terms.read:
+        (sx, sy), (tx, ty) = verdict.scale, verdict.shift
+        seen = f"boxes scaled by {sx:.3f}, {sy:.3f} and shifted by {tx:+.1f}, {ty:+.1f} px of the picture sent"
+    else:
+        known = " and ".join(verdict.mixed) or verdict.frame
+        seen = f"boxes in {known or 'no known frame'}, while they are read in {terms.read}"
+    return (f"`geoseg doctor grounding` found {seen} ({verdict.found}): they may be misplaced",)
 
 
 def _engine(model: str | None) -> str:

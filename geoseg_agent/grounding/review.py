@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoseg_agent.grounding.chat import Tool
 from geoseg_agent.grounding.frames import OutOfFrame, locate
 from geoseg_agent.grounding.quoting import one_line
-from geoseg_agent.grounding.reply.contract import coordinate
+from geoseg_agent.grounding.reply.contract import COORDINATE
 from geoseg_agent.grounding.reply.extract import NOTHING, says, thoughts, was_cut
 from geoseg_agent.grounding.reply.phrases import LONGEST, clean
 from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
@@ -85,13 +85,11 @@ class _Answer(BaseModel):
     reasoning: str | None = None
 
 
-def review_tool(count: int, terms: Terms, sent: SentImage) -> Tool:
+def review_tool(count: int) -> Tool:
     """The tool `review_targets` for a picture with targets 1..`count`; every property is required.
 
     Args:
         count: targets drawn, at least 1.
-        terms: the frame that new boxes are asked in.
-        sent: the picture, for the bounds of pixels.
 
     Raises:
         ValueError: there is no target to review.
@@ -101,7 +99,7 @@ def review_tool(count: int, terms: Terms, sent: SentImage) -> Tool:
     verdict = {
         "target": {"type": "integer", "minimum": 1, "maximum": count},
         "verdict": {"type": "string", "enum": ["accept", "reground", "drop"]},
-        "bbox_2d": {"type": "array", "items": _number(terms, sent), "minItems": 0, "maxItems": _NUMBERS},
+        "bbox_2d": {"type": "array", "items": dict(COORDINATE), "minItems": 0, "maxItems": _NUMBERS},
         "label": {"type": "string", "maxLength": LONGEST},
     }
     answer = {
@@ -258,11 +256,6 @@ def _violations(error: ValidationError) -> list[Violation]:
 def _violation(path: str, value: object, rule: str) -> Violation:
     shown = value if isinstance(value, str) and not path else repr(value)
     return Violation(one_line(path, _VALUE), one_line(shown, _VALUE) or "empty", rule)
-
-
-def _number(terms: Terms, sent: SentImage) -> dict[str, Any]:
-    """One number of a box; bounded only where the model is known to speak the frame it is asked for."""
-    return coordinate(terms, sent) if terms.asked == terms.read else {"type": "number"}
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:

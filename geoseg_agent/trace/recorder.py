@@ -88,7 +88,11 @@ class Ended(NamedTuple):
 
 
 class Recorder:
-    """The trace of one query in the making; keeps nothing where `store` is None."""
+    """The trace of one query in the making; keeps nothing where `store` is None.
+
+    Attributes:
+        saved: whether the trace of a query that failed is on the disk.
+    """
 
     def __init__(self, store: Store | None, header: Header) -> None:
         self.id = new_id()
@@ -102,6 +106,7 @@ class Recorder:
         self._fault: Exception | None = None
         self._count = 0
         self._over = store is None
+        self.saved = False
 
     @property
     def keeps(self) -> bool:
@@ -156,7 +161,8 @@ class Recorder:
         failure = codec.encode_failure(known[0] if known else found[0], self.id)
         status: Status = "interrupted" if failure.code == codec.CANCELLED else "failed"
         path = await self._saved(lambda: self._save(status, error=failure.model_dump()))
-        if path is not None:
+        self.saved = path is not None
+        if self.saved:
             for leaf in known:
                 leaf.trace_id = self.id
 

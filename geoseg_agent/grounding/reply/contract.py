@@ -42,6 +42,11 @@ _RULES: Final = {
 }
 
 
+COORDINATE: Final = {"type": "number"}
+"""The schema of one number of a box. It has no bounds on purpose: a decoder that enforces them cuts the digits of a
+model that speaks another frame, 1200 to 120, and so makes a wrong box of one that would be refused."""
+
+
 class TargetSaid(BaseModel):
     """One target as the model says it: four finite numbers in its own frame, and a name."""
 
@@ -62,17 +67,17 @@ class AnswerSaid(BaseModel):
 
 
 def segment_targets_tool(terms: Terms, sent: SentImage) -> Tool:
-    """The function `segment_targets`, with bounds for the frame asked for and the picture sent.
+    """The function `segment_targets`.
 
     Args:
         terms: `asked` and `max_targets` count.
-        sent: its size bounds coordinates in pixels.
+        sent: whose size the description names where pixels are asked for.
     """
     where = f"{corners(terms.asked)} in {units(terms.asked, sent.size)}"
     target = {
         "type": "object",
         "properties": {
-            "bbox_2d": {"type": "array", "items": coordinate(terms, sent), "minItems": 4, "maxItems": 4},
+            "bbox_2d": {"type": "array", "items": dict(COORDINATE), "minItems": 4, "maxItems": 4},
             "label": {"type": "string", "maxLength": LONGEST},
         },
         "required": ["bbox_2d", "label"],
@@ -125,18 +130,6 @@ def shown(value: Any) -> str:
     plain = json.dumps(value, ensure_ascii=False, default=str)[: _VALUE + 1]
     text = "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in plain)
     return text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"
-
-
-def coordinate(terms: Terms, sent: SentImage) -> dict[str, Any]:
-    """The schema of one number of a box, with the bounds of the frame asked for and of the picture sent."""
-    match terms.asked.space:
-        case "norm1000":
-            return {"type": "integer", "minimum": 0, "maximum": 1000}
-        case "unit":
-            return {"type": "number", "minimum": 0, "maximum": 1}
-        case "pixels":
-            # One bound for all four numbers: not every decoder takes a schema per position.
-            return {"type": "integer", "minimum": 0, "maximum": max(sent.size)}
 
 
 def _violation(detail: dict[str, Any], at: str) -> Violation:
