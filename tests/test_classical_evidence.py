@@ -108,7 +108,7 @@ def test_unknown_concepts_are_not_found_and_the_way_to_a_model_is_named(query: s
     result = ground(scene(countryside()), query)
     assert (result.status, result.found) == ("not_found", ())
     assert "offline baseline" in result.reasoning
-    assert "GEOSEG_GROUNDER" in result.reasoning
+    assert "GEOSEG_BASE_URL" in result.reasoning
 
 
 def test_a_known_concept_that_is_not_there_is_not_found() -> None:
