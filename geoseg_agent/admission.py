@@ -6,10 +6,10 @@ Shedding happens here and never later, because behind the gate a model call may 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from geoseg_agent.errors import DeadlineExceeded, Overloaded
+from geoseg_agent.errors import ConfigError, DeadlineExceeded, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +29,9 @@ class Gate:
         self.running = 0
         self.waiting = 0
         self._places = asyncio.Semaphore(max_running)
+        self._clocks: set[asyncio.Timeout] = set()
+        self._empty = asyncio.Event()
+        self._closed = False
 
     @asynccontextmanager
     async def enter(self, deadline: float | None) -> AsyncIterator[None]:
@@ -39,23 +42,44 @@ class Gate:
         Raises:
             Overloaded: `max_queued` queries wait already; raised at once, before anything is paid.
             DeadlineExceeded: the block took too long; it was cancelled.
+            ConfigError: the gate was closed before or meanwhile.
         """
         await self._admit()
+        if self._closed:
+            self._places.release()
+            raise _closed()
         self.running += 1
+        self._empty.clear()
         clock = asyncio.timeout(deadline)
+        self._clocks.add(clock)
         try:
             async with clock:
                 yield
         except TimeoutError as error:
             if not clock.expired():
                 raise
+            if self._closed:
+                raise _closed() from error
             raise DeadlineExceeded(
                 f"the query took longer than its deadline of {deadline:g} s",
                 hint="raise GEOSEG_DEADLINE, or pass deadline=... seconds",
             ) from error
         finally:
+            self._clocks.discard(clock)
             self.running -= 1
+            if not self.running:
+                self._empty.set()
             self._places.release()
+
+    async def close(self) -> None:
+        """End every block, wait until they have ended, and admit nobody any more; safe to call twice."""
+        self._closed = True
+        now = asyncio.get_running_loop().time()
+        for clock in self._clocks:
+            with suppress(RuntimeError):  # its time is up already
+                clock.reschedule(now)
+        while self.running:
+            await self._empty.wait()
 
     async def _admit(self) -> None:
         if self._places.locked() and self.max_queued is not None and self.waiting >= self.max_queued:
@@ -68,3 +92,7 @@ class Gate:
             await self._places.acquire()
         finally:
             self.waiting -= 1
+
+
+def _closed() -> ConfigError:
+    return ConfigError("this Agent is closed", hint="ask inside its `async with` block, or make a new one")

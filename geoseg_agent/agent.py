@@ -23,7 +23,7 @@ from structlog.contextvars import bound_contextvars
 from geoseg_agent.admission import Gate
 from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
 from geoseg_agent.correct import Corrected, correct
-from geoseg_agent.errors import ConfigError, DeadlineExceeded, first_error
+from geoseg_agent.errors import DeadlineExceeded, first_error
 from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
 from geoseg_agent.lanes import Lane
@@ -91,10 +91,14 @@ class Agent:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Release models, connections and threads; safe to call twice. Traces on their way are still written."""
+        """Release models, connections and threads; safe to call twice.
+
+        Queries that run end with ConfigError, and their traces are written, before anything is released.
+        """
         if self._closed:
             return
         self._closed = True
+        await self._gate.close()
         await self._grounder.aclose()
         await self._tools.aclose()
         await self._writing.run(lambda: None)
@@ -119,8 +123,6 @@ class Agent:
             GeoSegError: one of the tree in `geoseg_agent.errors`; never an ExceptionGroup.
         """
         question, known = Query(query), hints or Hints()
-        if self._closed:
-            raise ConfigError("this Agent is closed", hint="ask inside its `async with` block, or make a new one")
         tape: Recorder | None = None
         with first_error(), _told_of(lambda: tape):
             async with self._gate.enter(self.settings.deadline if deadline is None else deadline):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from geoseg_agent.admission import Gate
-from geoseg_agent.errors import DeadlineExceeded, Overloaded
+from geoseg_agent.errors import ConfigError, DeadlineExceeded, Overloaded
 
 
 async def hold(gate, release, entered, deadline=None):
@@ -96,3 +96,44 @@ async def test_cancelling_who_waits_leaves_no_trace():
     with pytest.raises(asyncio.CancelledError):
         await second
     assert (gate.running, gate.waiting, entered) == (0, 0, [1])
+
+
+async def test_closing_ends_who_runs_and_refuses_who_waits():
+    gate = Gate(max_running=2)
+    ended = []
+
+    async def query(name):
+        try:
+            async with gate.enter(60):
+                await asyncio.sleep(60)
+        except ConfigError as error:
+            ended.append((name, str(error)))
+
+    tasks = [asyncio.create_task(query(name)) for name in range(4)]
+    await asyncio.sleep(0.01)
+    assert (gate.running, gate.waiting) == (2, 2)
+    await gate.close()
+    assert gate.running == 0
+    await asyncio.wait(tasks)
+    assert sorted(name for name, _ in ended) == [0, 1, 2, 3]
+    assert all("this Agent is closed" in said for _, said in ended)
+    await gate.close()
+
+
+async def test_closing_waits_for_what_cannot_be_hurried():
+    gate, tidy = Gate(max_running=1), []
+
+    async def query():
+        async with gate.enter(None):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.02)
+                tidy.append("done")
+
+    task = asyncio.create_task(query())
+    await asyncio.sleep(0.01)
+    await gate.close()
+    assert tidy == ["done"]
+    with pytest.raises(ConfigError):
+        await task

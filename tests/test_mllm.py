@@ -1,5 +1,6 @@
 """Grounding by a multimodal model, end to end against the loopback server; every kind of query replays."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,7 +9,14 @@ from asking import BLUE, RED, agent, answer, picture, settings
 from mllm_server import MllmServer
 
 from geoseg_agent.agent import Agent
-from geoseg_agent.errors import BudgetExceeded, DeadlineExceeded, EndpointRefused, EndpointUnavailable, InvalidReply
+from geoseg_agent.errors import (
+    BudgetExceeded,
+    ConfigError,
+    DeadlineExceeded,
+    EndpointRefused,
+    EndpointUnavailable,
+    InvalidReply,
+)
 from geoseg_agent.grounding.chat import FRAMES, Verdict
 from geoseg_agent.grounding.endpoint.verdicts import keep
 from geoseg_agent.grounding.messages import prompt_of
@@ -309,3 +317,21 @@ async def test_what_the_doctor_found_wrong_is_said_with_every_answer(verdict, sa
     notes = [note for note in told.notes if "doctor grounding" in note]
     assert [said in note for note in notes] == ([] if said is None else [True])
     assert (await replayed(told)).steps[0].output.verdict.found == "2026-01-31"
+
+
+async def test_closing_ends_queries_that_run_with_an_error_and_a_trace_each():
+    async with MllmServer(faults="stall") as server:
+        async with agent(server) as asked:
+            running = [asyncio.create_task(asked.segment(picture(), "the red rectangle")) for _ in range(3)]
+            while server.completions < 3:  # noqa: ASYNC110 - the server's count, which nothing announces
+                await asyncio.sleep(0.01)
+            await asked.aclose()
+        errors = [task.exception() for task in running]
+    assert [type(error) for error in errors] == [ConfigError] * 3
+    assert len(list(traces())) == 3
+    assert {trace.status for trace in traces()} == {"interrupted"}
+    assert server.open_sockets == 0
+
+
+def traces():
+    return [load(path) for path in Path("traces").glob("*.json")]

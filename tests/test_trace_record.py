@@ -8,7 +8,7 @@ from disk import WatchedFiles
 from fakes import WordGrounder, WordToolbox, ask, scene
 
 from geoseg_agent.agent import Agent
-from geoseg_agent.errors import DeadlineExceeded, ToolFailed
+from geoseg_agent.errors import ConfigError, DeadlineExceeded, ToolFailed
 from geoseg_agent.lanes import Lane
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.settings import Settings
@@ -259,13 +259,14 @@ async def test_a_deadline_leaves_an_interrupted_trace_that_names_the_call_it_wai
     assert 0.1 < trace.seconds < 0.6
 
 
-async def test_a_closed_agent_loses_the_trace_of_a_running_query_and_not_its_files(tmp_path):
+async def test_a_closed_agent_ends_a_running_query_and_keeps_its_trace(tmp_path):
     tools = WordToolbox()
     agent = Agent(Settings(traces=tmp_path), grounder=WordGrounder(), toolbox=tools)
     task = asyncio.create_task(agent.segment(scene(), "stuck"))
     await until(lambda: tools.alive)
     await agent.aclose()
-    task.cancel()
-    await asyncio.wait({task})
-    (one,) = recover(tmp_path)
-    assert one.outcome == "recovered"  # and not "running": its lock was given back
+    with pytest.raises(ConfigError, match="this Agent is closed"):
+        await task
+    (path,) = tmp_path.iterdir()
+    assert load(path).status == "interrupted"
+    assert recover(tmp_path) == []
