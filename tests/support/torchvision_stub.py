@@ -13,6 +13,7 @@ from importlib import import_module
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import library
 
 _KEPT = []  # a library of operators lives as long as this
 
@@ -28,10 +29,10 @@ def ensure_torchvision():
         return False
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
+    operators = library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(library)
+        operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(operators)
     import_module("torchvision.io").decode_image = decode_image
     return True
 
