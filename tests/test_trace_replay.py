@@ -22,6 +22,7 @@ from geoseg_agent.errors import (
     TraceIncomplete,
 )
 from geoseg_agent.georeference import Georeference
+from geoseg_agent.imagery import Image
 from geoseg_agent.trace.blind import WHEN
 from geoseg_agent.trace.jsontext import compact, parse
 from geoseg_agent.trace.live import iou
@@ -366,3 +367,9 @@ async def test_a_trace_is_a_grounder_for_its_own_query_once(tmp_path):
     assert "once more than the trace holds" in (await ask("none", "both", grounder=grounder)).message
     other = await ask("none", "text", grounder=grounder_from_trace(str(answer.trace_path)))
     assert "input.query is 'both' in the trace and 'text' now" in other.message
+
+
+async def test_a_picture_of_one_row_replays(tmp_path):
+    row = Image.from_array(np.zeros((1, 3_000_000, 3), dtype=np.uint8), name="row")
+    answer = await ask(tmp_path, "both", image=row, hints=Hints(box=(0, 0, 3_000_000, 1)))
+    assert (await replay(answer.trace_path)).answer.status == "found"

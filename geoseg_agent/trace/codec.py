@@ -35,7 +35,7 @@ from geoseg_agent.trace.model import (
     TargetRecord,
     TargetResult,
 )
-from geoseg_agent.trace.rle import decode_mask, encode_mask
+from geoseg_agent.trace.rle import MAX_AREA, decode_mask, encode_mask
 from geoseg_agent.types import GroundingReply, Hints, PointHint, Query, Target
 from geoseg_tools.geometry import Box
 from geoseg_tools.protocols import Masks
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 CANCELLED = "cancelled"
 INTERRUPTED = "interrupted"
 INTERNAL = "internal"
-_MAX_SIDE = 1 << 20
 
 
 def encode_masks(masks: Masks) -> MasksRecord:
@@ -80,7 +79,7 @@ def decode_masks(record: MasksRecord) -> Masks:
     if record.scores is not None and len(record.scores) != len(record.masks):
         raise ValueError(f"there are {len(record.scores)} scores for {len(record.masks)} masks")
     height, width = record.size
-    if not (1 <= height <= _MAX_SIDE and 1 <= width <= _MAX_SIDE):
+    if min(height, width) < 1 or height * width > MAX_AREA:
         raise ValueError(f"masks cannot have {width} x {height} pixels")
     masks = [decode_mask(rle) for rle in record.masks]
     areas = [int(np.count_nonzero(mask)) for mask in masks]
