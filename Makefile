@@ -51,7 +51,7 @@ bench: dist/installed
 	$(RUN) $(TEST)/bin/python benchmarks/synthetic.py
 	$(RUN) $(TEST)/bin/python benchmarks/fuzz_replies.py
 	$(RUN) $(TEST)/bin/python benchmarks/coordinates.py
-	$(RUN) PYTHONPATH=benchmarks $(TEST)/bin/python benchmarks/endpoint.py
+	$(RUN) PYTHONPATH=benchmarks:tests/support $(TEST)/bin/python benchmarks/endpoint.py
 
 clean:
 	rm -rf $(DEMO) $(TEST) dist demo
