@@ -36,7 +36,7 @@ dist/installed: $(TEST)/installed $(shell find geoseg_agent tools prompts -type 
 	rm -rf dist
 	$(TEST)/bin/python -m build --quiet --wheel --outdir dist .
 	$(TEST)/bin/pip install --quiet -c constraints.txt --force-reinstall --no-deps dist/*.whl
-	$(TEST)/bin/pip install --quiet -c constraints.txt dist/*.whl
+	$(TEST)/bin/pip install --quiet -c constraints.txt "$$(echo dist/*.whl)[models]"
 	@touch $@
 
 check: $(TEST)/installed dist/installed

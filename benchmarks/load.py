@@ -54,13 +54,13 @@ class TrivialTools:
 
     async def from_points(self, handle: Crop, points: np.ndarray, positive: np.ndarray) -> Masks:
         await asyncio.sleep(0)
-        return Masks(np.ones((1, *handle.size), dtype=bool), np.array([0.5]))
+        return Masks.of(np.ones((1, *handle.size), dtype=bool), np.array([0.5]))
 
     async def from_text(self, handle: Crop, phrase: str) -> Masks:
         await asyncio.sleep(0)
         mask = np.zeros((1, *handle.size), dtype=bool)
         mask[:, : 1 + len(phrase) % handle.size[0]] = True
-        return Masks(mask, np.array([0.5]))
+        return Masks.of(mask, np.array([0.5]))
 
     async def aclose(self) -> None:
         pass

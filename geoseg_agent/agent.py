@@ -1,8 +1,9 @@
 """The controller: one question to one image, as a straight line.
 
+    warm_up           models are loaded, by the first query
     Gate.enter        wait for a place; the deadline starts
     recording         the journal is open before anything is paid
-    ground            what and where                       skipped when the caller gives a box
+    ground            what and where                       skipped when the caller or the variant says so
     segment_target    for each target, together
     correct           the model looks at the result       when rounds of review are wanted
     Segmentation      finished trace
@@ -36,6 +37,7 @@ from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingToolbo
 from geoseg_agent.trace.store import Store
 from geoseg_agent.types import MAX_PHRASE, GroundingReply, Hints, Query, Target
 from geoseg_agent.versions import versions
+from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
     import os
@@ -68,14 +70,14 @@ class Agent:
         self, settings: Settings | None = None, *, grounder: Grounder | None = None, toolbox: Toolbox | None = None
     ) -> None:
         self.settings = settings or Settings()
-        guarded = GuardedToolbox(toolbox or toolbox_of(self.settings))
-        self._tools: Toolbox = RecordingToolbox(guarded)
+        self._guarded = GuardedToolbox(toolbox or toolbox_of(self.settings))
+        self._tools: Toolbox = RecordingToolbox(self._guarded)
         found = grounder or grounder_of(self.settings)
         self._reviewer = GuardedGrounder(found)
         inside = getattr(found, "traced_inside", False)
         self._grounder: Grounder = self._reviewer if inside else RecordingGrounder(self._reviewer)
         self._prompt = _prompt(found)
-        self.method = self.settings.method(dict(guarded.defaults))
+        self.method = self.settings.method(dict(self._guarded.defaults))
         self._gate = Gate(self.settings.max_running, self.settings.max_queued)
         self._reading = Lane("read")
         self._writing = Lane("write")
@@ -105,6 +107,15 @@ class Agent:
         for lane in (self._reading, self._writing):
             lane.close()
 
+    async def warm_up(self) -> None:
+        """Load the models now; otherwise the first query waits for it, before its deadline starts.
+
+        Raises:
+            ConfigError: a device, a model or its weights are not there.
+            ToolFailed: a model cannot be loaded.
+        """
+        await self._guarded.warm_up()
+
     async def segment(
         self, image: Picture, query: str, *, hints: Hints | None = None, deadline: float | None = None
     ) -> Segmentation:
@@ -125,6 +136,7 @@ class Agent:
         question, known = Query(query), hints or Hints()
         tape: Recorder | None = None
         with first_error(), _told_of(lambda: tape):
+            await self.warm_up()
             async with self._gate.enter(self.settings.deadline if deadline is None else deadline):
                 picture = await self._read(image)
                 known.check(picture.size)
@@ -153,7 +165,7 @@ class Agent:
                 for number, target in enumerate(reply.targets, start=1)
             ]
         result = Corrected(tuple(task.result() for task in tasks), None, ())
-        if hints.box is None and self._reviewer.rounds:
+        if self._grounds(hints) and self._reviewer.rounds:
             result = await correct(self._reviewer, segmented, image, query, result.targets)
         return Segmentation(
             image=image,
@@ -168,13 +180,19 @@ class Agent:
         )
 
     async def _ground(self, image: Image, query: Query, hints: Hints) -> GroundingReply:
-        if hints.box is not None:
-            target = Target(hints.box, query.text[:MAX_PHRASE])
-            return GroundingReply("found", (target,), "The box comes from the caller.")
-        return await self._grounder.ground(image, query)
+        if self._grounds(hints):
+            return await self._grounder.ground(image, query)
+        why = (
+            "The box comes from the caller." if hints.box else "The whole image is the target: nothing was grounded."
+        )
+        return GroundingReply("found", (Target(hints.box or whole(image.size), query.text[:MAX_PHRASE]),), why)
+
+    def _grounds(self, hints: Hints) -> bool:
+        return hints.box is None and self.method.plan.grounds
 
     def _engine(self, hints: Hints) -> str:
-        return self._tools.engine if hints.box else engine_name(self._grounder.engine, self._tools.engine)
+        tools = self._tools.engine
+        return engine_name(self._grounder.engine, tools) if self._grounds(hints) else tools
 
     def _header(self, image: Image, query: Query, hints: Hints) -> Header:
         return Header(
@@ -186,7 +204,7 @@ class Agent:
             image=image,
             query=query,
             hints=hints,
-            prompt=None if hints.box else self._prompt,
+            prompt=self._prompt if self._grounds(hints) else None,
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from geoseg_agent.settings import Settings
 
 GROUNDERS = ("auto", "classical", "openai", "scripted:FILE", "replay:FILE")
-TOOLBOXES = ("classical",)
+TOOLBOXES = ("classical", "models")
 MOST_LANES = 4  # the classical tools are bound by memory bandwidth beyond a few threads
 
 
@@ -80,16 +80,15 @@ def toolbox_of(settings: Settings) -> Toolbox:
         ConfigError: it cannot be built as configured.
     """
     if settings.tools == "classical":
-        from geoseg_agent.toolbox import LocalToolbox  # noqa: PLC0415 - only when chosen
+        from geoseg_agent.toolbox import LocalToolbox, Makers  # noqa: PLC0415 - only when chosen
         from geoseg_tools.classical import TOOL_DEFAULTS, ClassicalTools  # noqa: PLC0415 - loads OpenCV
 
-        return LocalToolbox(
-            "offline-baseline",
-            ClassicalTools,
-            defaults=TOOL_DEFAULTS,
-            lanes=_lanes(),
-            max_encoded=settings.max_encoded,
-        )
+        seats = [Makers(ClassicalTools, ClassicalTools)] * _lanes()
+        return LocalToolbox("offline-baseline", seats, defaults=TOOL_DEFAULTS, max_encoded=settings.max_encoded)
+    if settings.tools == "models":
+        from geoseg_agent.models import models_toolbox  # noqa: PLC0415 - only when chosen
+
+        return models_toolbox(settings)
     found = _foreign("geoseg_agent.toolboxes", settings.tools, TOOLBOXES, "GEOSEG_TOOLS")
     needs = ("engine", "defaults", "weights", "encode", "similarity", "from_points", "from_text", "aclose")
     return cast("Toolbox", _made(found, settings, settings.tools, needs=needs))

@@ -56,11 +56,20 @@ def examine() -> list[Finding]:
 
 
 def show(findings: list[Finding]) -> None:
-    """Print the report as a table on standard output."""
+    """Print the report of `examine` on standard output, and the backends there are."""
+    from geoseg_agent.console import out  # noqa: PLC0415 - not for --help
+
+    print_findings(findings)
+    out.print(f"\ngrounders: {', '.join(GROUNDERS)}, entry point, module:factory")
+    out.print(f"toolsets:  {', '.join(TOOLBOXES)}, entry point, module:factory")
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print findings as a table on standard output."""
     from rich.markup import escape  # noqa: PLC0415 - not for --help
     from rich.table import Table  # noqa: PLC0415
 
-    from geoseg_agent.console import out, print_table  # noqa: PLC0415 - as above
+    from geoseg_agent.console import print_table  # noqa: PLC0415 - as above
 
     colour = {"ready": "green", "missing": "yellow", "broken": "red"}
     table = Table(box=None, pad_edge=False)
@@ -71,8 +80,6 @@ def show(findings: list[Finding]) -> None:
         remedy = f"\n[bold]try:[/] {escape(finding.remedy)}" if finding.remedy else ""
         table.add_row(escape(finding.part), state, f"{escape(finding.detail)}{remedy}")
     print_table(table)
-    out.print(f"\ngrounders: {', '.join(GROUNDERS)}, entry point, module:factory")
-    out.print(f"toolsets:  {', '.join(TOOLBOXES)}, entry point, module:factory")
 
 
 def _packages() -> Iterator[Finding]:
@@ -175,4 +182,4 @@ def _extra() -> Iterator[Finding]:
     if missing:
         yield Finding("[models] extra", "missing", f"no {', '.join(missing)}", "pip install 'geoseg-agent[models]'")
     else:
-        yield Finding("[models] extra", "ready", "installed")
+        yield Finding("[models] extra", "ready", "installed; geoseg doctor models tries the models")

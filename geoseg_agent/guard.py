@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from geoseg_agent.errors import GeoSegError, InvalidReply, OutOfMemory, ToolFailed
+from geoseg_agent.errors import (
+    ConfigError,
+    GeoSegError,
+    InvalidReply,
+    OutOfMemory,
+    ToolFailed,
+    WeightsMissing,
+    first_error,
+)
+from geoseg_tools.errors import DeviceError, MemoryExhausted, ModelError, ToolError, WeightsError
 from geoseg_tools.geometry import resize_nearest, whole
-from geoseg_tools.protocols import Masks
+from geoseg_tools.masks import Masks, Part, tight
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,12 +39,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _faults(of: str) -> Iterator[None]:
-    """Map what a backend raises to the error tree; the one place where that happens for tools."""
+def faults(of: str) -> Iterator[None]:
+    """Map what the block, which is `of` a backend, raises to the error tree; the one place for tools."""
     try:
         yield
     except GeoSegError:
         raise
+    except WeightsError as error:
+        raise WeightsMissing(str(error), hint=error.hint) from error
+    except (DeviceError, ModelError) as error:
+        raise ConfigError(str(error), hint=error.hint) from error
+    except MemoryExhausted as error:
+        raise OutOfMemory(str(error), hint=error.hint) from error
+    except ToolError as error:
+        raise ToolFailed(f"{of} failed: {error}", hint=error.hint) from error
     except MemoryError as error:
         raise OutOfMemory(f"{of} ran out of memory", hint="use a smaller image or box, or fewer at a time") from error
     except Exception as error:
@@ -62,7 +79,7 @@ class GuardedGrounder:
         Raises:
             InvalidReply: a target's box reaches over the image.
         """
-        with _faults(f"grounder {self.engine}"):
+        with faults(f"grounder {self.engine}"):
             reply = await self.inner.ground(image, query)
         for number, target in enumerate(reply.targets, start=1):
             if not whole(image.size).contains(target.box):
@@ -74,7 +91,7 @@ class GuardedGrounder:
 
     async def review(self, image: Image, query: Query, targets: Sequence[TargetMask]) -> Review:
         """As `Reviewer.review`, of a grounder that is one."""
-        with _faults(f"grounder {self.engine}"):
+        with faults(f"grounder {self.engine}"):
             return await cast("Reviewer", self.inner).review(image, query, targets)
 
     async def aclose(self) -> None:
@@ -94,23 +111,39 @@ class GuardedToolbox:
         self.inner = inner
         self.engine = inner.engine
         self.defaults = inner.defaults
-        self.weights = inner.weights
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """As `Toolbox.weights`."""
+        return self.inner.weights
+
+    async def warm_up(self) -> None:
+        """Load what the tools need before anything is paid; nothing where they have nothing to load.
+
+        Raises:
+            ConfigError: a device, a model or its weights are not there.
+            ToolFailed: they are, and it failed all the same.
+        """
+        warm_up = getattr(self.inner, "warm_up", None)
+        if warm_up is not None:
+            with faults("loading the models"), first_error():
+                await warm_up()
 
     @asynccontextmanager
     async def encode(self, crop: Crop) -> AsyncIterator[_Handle]:
         """As `Toolbox.encode`."""
         entered = self.inner.encode(crop)
-        with _faults("encode"):
+        with faults("encode"):
             handle = await entered.__aenter__()
         try:
             yield _Handle(handle, crop)
         finally:
-            with _faults("encode"):
+            with faults("encode"):
                 await entered.__aexit__(None, None, None)
 
     async def similarity(self, crop: Crop, phrase: str) -> Heat:
         """As `Toolbox.similarity`; a finite two-dimensional float32 grid."""
-        with _faults("similarity"):
+        with faults("similarity"):
             heat = np.asarray(await self.inner.similarity(crop, phrase))
         if heat.ndim != 2 or heat.size == 0 or not np.isfinite(heat).all():
             raise ToolFailed(f"similarity gave {heat.dtype} of shape {heat.shape}, not a finite (gh, gw) grid")
@@ -118,12 +151,12 @@ class GuardedToolbox:
 
     async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """As `Toolbox.from_points`."""
-        with _faults("points"):
+        with faults("points"):
             return _valid_part(await self.inner.from_points(handle.inner, points, positive), handle.crop)
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""
-        with _faults("text"):
+        with faults("text"):
             return _valid_part(await self.inner.from_text(handle.inner, phrase), handle.crop)
 
     async def aclose(self) -> None:
@@ -132,8 +165,12 @@ class GuardedToolbox:
 
 
 def _valid_part(masks: Masks, crop: Crop) -> Masks:
-    """The masks without nodata pixels, at the resolution of the crop."""
-    if crop.valid is None or crop.valid.all() or not len(masks.masks):
+    """The masks without nodata pixels, at the resolution of the crop where there are any."""
+    valid = crop.valid
+    if valid is None or valid.all() or not len(masks):
         return masks
-    fitted = np.stack([resize_nearest(mask, crop.size) for mask in masks.masks])
-    return Masks(fitted & crop.valid, masks.scores, masks.notes)
+    if masks.size == crop.size:
+        parts = [Part(box, pixels & valid[box.slices]) for box, pixels in masks.parts]
+    else:
+        parts = [tight(resize_nearest(mask, crop.size) & valid) for mask in masks.masks]
+    return Masks(crop.size, tuple(parts), masks.scores, masks.notes)

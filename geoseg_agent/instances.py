@@ -8,10 +8,13 @@ import numpy as np
 
 from geoseg_agent.types import Instance
 from geoseg_tools.geometry import Box, resize_nearest
+from geoseg_tools.masks import Part, tight
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from geoseg_tools.arrays import Mask
-    from geoseg_tools.protocols import Masks
+    from geoseg_tools.masks import Masks
 
 
 def instances_of(mask: Mask, parts: Masks, roi: Box, score: float | None) -> tuple[Instance, ...]:
@@ -29,30 +32,36 @@ def instances_of(mask: Mask, parts: Masks, roi: Box, score: float | None) -> tup
     Returns:
         Instances with ids from 1 in the tool's order, or row-major by their first pixel; none empty.
     """
-    if len(parts.masks) > 1:
-        scores = [None] * len(parts.masks) if parts.scores is None else [float(s) for s in parts.scores]
-        masks = (resize_nearest(part, roi.size) & mask for part in parts.masks)
-        tight = [(_tight(part), value) for part, value in zip(masks, scores, strict=True) if part.any()]
+    if len(parts) > 1:
+        scores = [None] * len(parts) if parts.scores is None else [float(score) for score in parts.scores]
+        found = zip(_limited(parts, mask), scores, strict=True)
+        objects = [(part, value) for part, value in found if part.pixels.any()]
     else:
-        tight = [(found, score) for found in _components(mask)]
+        objects = [(part, score) for part in _components(mask)]
     return tuple(
         Instance(number, box.offset(roi), pixels, value, roi)
-        for number, ((box, pixels), value) in enumerate(tight, start=1)
+        for number, ((box, pixels), value) in enumerate(objects, start=1)
     )
 
 
-def _tight(mask: Mask) -> tuple[Box, Mask]:
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = Box(int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1)
-    return box, mask[box.slices].copy()
+def _limited(parts: Masks, mask: Mask) -> Iterator[Part]:
+    """Each mask, limited to the result and made tight, in its frame."""
+    for box, pixels in parts.parts:
+        if parts.size == mask.shape:
+            inside = tight(pixels & mask[box.slices])
+            yield Part(inside.box.offset(box), inside.pixels)
+        else:
+            coarse = np.zeros(parts.size, dtype=np.bool_)
+            coarse[box.slices] = pixels
+            yield tight(resize_nearest(coarse, (mask.shape[0], mask.shape[1])) & mask)
 
 
-def _components(mask: Mask) -> list[tuple[Box, Mask]]:
+def _components(mask: Mask) -> list[Part]:
     from scipy import ndimage  # noqa: PLC0415 - half of a second that not every import of the package should pay
 
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3), dtype=np.bool_))
     found = []
     for label, (rows, cols) in enumerate(ndimage.find_objects(labels), start=1):
         box = Box(int(cols.start), int(rows.start), int(cols.stop), int(rows.stop))
-        found.append((box, labels[rows, cols] == label))
+        found.append(Part(box, labels[rows, cols] == label))
     return found

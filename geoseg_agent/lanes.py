@@ -43,6 +43,13 @@ def timed() -> Iterator[Timing]:
         _timing.reset(token)
 
 
+def stood_in_line(seconds: float) -> None:
+    """Count seconds that the call around this one waited for work that another call had asked for."""
+    timing = _timing.get()
+    if timing is not None:
+        timing.waited += seconds
+
+
 class Lane:
     """A thread with a FIFO queue; the thread starts with the first job."""
 

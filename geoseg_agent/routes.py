@@ -6,6 +6,8 @@ encode(crop)  beside  similarity(crop, phrase)
   route A: similarity -> keypoints (pure) -> from_points              skipped when there are none
   route B: from_text                                                  does not wait for A
 mask, rule = fuse(A, B), limited to `within`                          pure
+
+A variant of the method may leave a route out; it then counts as invalid (Eq. 6).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from geoseg_tools.errors import ToolError
 from geoseg_tools.fusion import fuse
 from geoseg_tools.geometry import Box, refine, resize_nearest
 from geoseg_tools.keypoints import Keypoints, threshold_points, topk_nms
-from geoseg_tools.protocols import Masks
+from geoseg_tools.masks import Masks
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from geoseg_agent.method import Method
     from geoseg_agent.seams import Toolbox
     from geoseg_tools.arrays import Heat, Mask, Points, Size
+    from geoseg_tools.crop import Crop
     from geoseg_tools.fusion import Rule
 
 
@@ -42,6 +45,15 @@ class _Prompt(NamedTuple):
     keypoints: Keypoints
     points: Points
     positive: NDArray[np.bool_]
+
+
+class _Routes(NamedTuple):
+    """What the routes gave; a route that was left out gave no masks, and route A no grid either."""
+
+    heat: Heat | None
+    prompt: _Prompt
+    points: Masks
+    text: Masks
 
 
 async def segment_target(
@@ -54,37 +66,15 @@ async def segment_target(
     """
     a, b = method.alpha, method.beta
     roi = refine(target.box, image.size, a, b, rounding=method.rounding, min_side=method.min_crop)
-    crop = image.crop(roi, target.box, number)
+    found = await _run(tools, method, image.crop(roi, target.box, number), target.phrase, hints)
 
-    async def by_points(similarity: Task[Heat], handle: Any) -> tuple[Heat, _Prompt, Masks]:
-        heat = await similarity
-        prompt = _prompt(heat, roi, hints.points, method)
-        if not prompt.positive.any():
-            return heat, prompt, Masks(np.zeros((0, *roi.size), dtype=np.bool_))
-        if method.point_prompt == "together":
-            return heat, prompt, await tools.from_points(handle, prompt.points, prompt.positive)
-        each = [
-            await tools.from_points(handle, prompt.points[i : i + 1], prompt.positive[i : i + 1])
-            for i in np.flatnonzero(prompt.positive)
-        ]
-        return heat, prompt, _stack(each)
-
-    async with TaskGroup() as beside:
-        similarity = beside.create_task(tools.similarity(crop, target.phrase))
-        async with tools.encode(crop) as handle, TaskGroup() as both:
-            route_a = both.create_task(by_points(similarity, handle))
-            route_b = both.create_task(tools.from_text(handle, target.phrase))
-    heat, prompt, points_masks = route_a.result()
-    text_masks = route_b.result()
-    if method.text_mode == "best":
-        text_masks = _best(text_masks)
-
-    points_mask, text_mask = _union(points_masks, roi.size), _union(text_masks, roi.size)
-    fused = fuse(points_mask, text_mask, has_keypoints=bool(prompt.positive.any()), gamma=method.gamma)
+    points_mask, text_mask = _union(found.points, roi.size), _union(found.text, roi.size)
+    started = bool(found.prompt.positive.any())
+    fused = fuse(points_mask, text_mask, has_keypoints=started, gamma=method.gamma)
     mask = fused.mask if target.within is None else fused.mask & _placed(target.within, target.box, roi)
-    score = _score(fused.rule, points_masks, text_masks)
-    parts = text_masks if fused.rule in {"both", "text"} else points_masks
-    notes = (*points_masks.notes, *text_masks.notes)
+    score = _score(fused.rule, found.points, found.text)
+    parts = found.text if fused.rule in {"both", "text"} else found.points
+    notes = (*found.points.notes, *found.text.notes)
     if fused.rule == "both" and not fused.mask.any():
         notes = (*notes, f"the two routes of target {number} ({target.phrase}) do not overlap, so its mask is empty")
     return TargetMask(
@@ -95,10 +85,45 @@ async def segment_target(
         areas=Areas(int(points_mask.sum()), int(text_mask.sum()), int(mask.sum())),
         rule=fused.rule,
         score=score,
-        keypoints=prompt.keypoints,
-        similarity=Similarity(float(heat.min()), float(heat.max()), float(heat.mean(dtype=np.float64))),
+        keypoints=found.prompt.keypoints,
+        similarity=None if found.heat is None else _summary(found.heat),
         notes=notes,
     )
+
+
+async def _run(tools: Toolbox, method: Method, crop: Crop, phrase: str, hints: Hints) -> _Routes:
+    """Both routes of the method side by side, or the one that the variant has."""
+
+    async def by_points(similarity: Task[Heat], handle: Any) -> tuple[Heat, _Prompt, Masks]:
+        heat = await similarity
+        prompt = _prompt(heat, crop.roi, hints.points, method)
+        return heat, prompt, await _from_points(tools, handle, crop.size, prompt, method)
+
+    async with TaskGroup() as beside:
+        similarity = beside.create_task(tools.similarity(crop, phrase)) if method.plan.points else None
+        async with tools.encode(crop) as handle, TaskGroup() as both:
+            route_a = None if similarity is None else both.create_task(by_points(similarity, handle))
+            route_b = both.create_task(tools.from_text(handle, phrase)) if method.plan.text else None
+    heat, prompt, points = (None, _NO_PROMPT, Masks(crop.size)) if route_a is None else route_a.result()
+    return _Routes(heat, prompt, points, Masks(crop.size) if route_b is None else route_b.result())
+
+
+async def _from_points(tools: Toolbox, handle: Any, size: Size, prompt: _Prompt, method: Method) -> Masks:
+    if not prompt.positive.any():
+        return Masks(size)
+    if method.point_prompt == "together":
+        return await tools.from_points(handle, prompt.points, prompt.positive)
+    each = [
+        await tools.from_points(handle, prompt.points[i : i + 1], prompt.positive[i : i + 1])
+        for i in np.flatnonzero(prompt.positive)
+    ]
+    return _joined(each)
+
+
+_NO_POINTS = np.zeros((0, 2), dtype=np.int64)
+_NO_PROMPT = _Prompt(
+    Keypoints(_NO_POINTS, np.zeros(0), _NO_POINTS, np.zeros(0)), _NO_POINTS, np.zeros(0, dtype=np.bool_)
+)
 
 
 def _prompt(heat: Heat, roi: Box, hints: tuple[PointHint, ...], method: Method) -> _Prompt:
@@ -122,37 +147,36 @@ def _prompt(heat: Heat, roi: Box, hints: tuple[PointHint, ...], method: Method) 
 
 
 def _stock(heat: Heat, size: Size) -> Keypoints:
-    """The released code's choice: positives of the stock picker, or nine points about the centre."""
+    """The released code's choice: positives of the stock picker, or nine points two pixels apart about the centre."""
     picked = threshold_points(heat, size)
     points = picked.points[picked.positive]
     if not len(points):
-        thirds = [(size[1] * (1 + i) // 4, size[0] * (1 + j) // 4) for j in range(3) for i in range(3)]
-        points = np.unique(np.array(thirds, dtype=np.int64), axis=0)
+        (height, width), steps = size, (-2, 0, 2)
+        around = [(width // 2 + i, height // 2 + j) for j in steps for i in steps]
+        points = np.unique(np.clip(around, 0, (width - 1, height - 1)), axis=0).astype(np.int64)
     cells = points[:, ::-1] * np.array(heat.shape) // np.array(size)
     raw = heat[tuple(cells.T)].astype(np.float64)
     span = float(heat.max()) - float(heat.min())
     return Keypoints(points, (raw - float(heat.min())) / span if span else np.zeros_like(raw), cells, raw)
 
 
+def _summary(heat: Heat) -> Similarity:
+    return Similarity(float(heat.min()), float(heat.max()), float(heat.mean(dtype=np.float64)))
+
+
 def _union(masks: Masks, size: Size) -> Mask:
-    if not len(masks.masks):
-        return np.zeros(size, dtype=np.bool_)
-    united: Mask = np.any(masks.masks, axis=0)
-    return resize_nearest(united, size)
+    return resize_nearest(masks.union(), size)
 
 
-def _stack(parts: list[Masks]) -> Masks:
-    scored = [part.scores for part in parts if part.scores is not None]
-    scores = np.concatenate(scored) if len(scored) == len(parts) else None
-    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-    return Masks(np.concatenate([part.masks for part in parts]), scores, notes)
-
-
-def _best(masks: Masks) -> Masks:
-    if masks.scores is None or len(masks.masks) < 2:
-        return masks
-    i = int(masks.scores.argmax())
-    return Masks(masks.masks[i : i + 1], masks.scores[i : i + 1], masks.notes)
+def _joined(each: list[Masks]) -> Masks:
+    """The masks of several calls as those of one; they all have one size."""
+    scored = [masks.scores for masks in each if masks.scores is not None]
+    return Masks(
+        each[0].size,
+        tuple(part for masks in each for part in masks.parts),
+        np.concatenate(scored) if len(scored) == len(each) else None,
+        tuple(dict.fromkeys(note for masks in each for note in masks.notes)),
+    )
 
 
 def _placed(within: Mask, box: Box, roi: Box) -> Mask:

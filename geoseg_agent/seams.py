@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geoseg_agent.types import GroundingReply, Query
     from geoseg_tools.arrays import Heat, Points
     from geoseg_tools.crop import Crop
-    from geoseg_tools.protocols import Masks
+    from geoseg_tools.masks import Masks
 
 
 class Grounder(Protocol):
@@ -50,15 +50,21 @@ class Toolbox(Protocol):
 
     Validity is applied inside: no mask holds a nodata pixel.
 
+    A toolset that has models to load may offer `async warm_up()` too: it is awaited before a query starts, so that a
+    missing weight file fails before anything is paid.
+
     Attributes:
         engine: what a result of these tools is labelled with.
         defaults: constants of the method that this toolset replaces under the `default` profile.
-        weights: sha256 of each weight file in use, by name.
     """
 
     engine: str
     defaults: Mapping[str, Any]
-    weights: Mapping[str, str]
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """sha256 of each weight file in use, by name."""
+        ...
 
     def encode(self, crop: Crop) -> AbstractAsyncContextManager[Any]:
         """Prepare the crop once for both prompts; the handle is opaque and only valid inside the block.

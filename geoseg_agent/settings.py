@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import FRAMES, Dialect
-from geoseg_agent.method import Method, Profile, TextMode, resolve
+from geoseg_agent.method import Method, Profile, TextMode, Variant, resolve
 from geoseg_tools.keypoints import Normalise
 
 PREFIX = "GEOSEG_"
@@ -39,8 +39,11 @@ class Settings(BaseSettings):
         default="auto",
         description="auto | classical | openai | scripted:FILE | replay:FILE | entry point | module:factory",
     )
-    tools: str = Field(default="classical", description="classical | entry point | module:factory")
+    tools: str = Field(default="classical", description="classical | models | entry point | module:factory")
     profile: Profile = Field(default="default", description="named set of the method's constants")
+    variant: Variant = Field(
+        default="full", description="full | clip-sam3 | sam3-text | points | text | no-refinement: what runs of it"
+    )
 
     alpha: float | None = Field(default=None, ge=0, le=10, description="margin left and above, share of the box side")
     beta: float | None = Field(default=None, ge=0, le=10, description="margin right and below, share of the box side")
@@ -53,7 +56,26 @@ class Settings(BaseSettings):
     min_crop: int | None = Field(
         default=None, ge=0, le=4096, description="shortest side of a region of interest, pixels"
     )
-    text_mode: TextMode | None = Field(default=None, description="union | best instance of the phrase")
+    text_mode: TextMode | None = Field(
+        default=None, description="instances | semantic | both: what counts of the answer to a phrase"
+    )
+    text_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="score from which an instance of the phrase counts"
+    )
+
+    devices: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        default=None, description="where the models run: auto, cpu, mps, or one instance each on cuda:0,cuda:1"
+    )
+    clip_model: str = Field(default="openai-b16", description="which CLIP; `geoseg doctor models` lists them")
+    clip_checkpoint: Path | None = Field(default=None, description="its weight file; from the hub where none is set")
+    clip_templates: Literal["imagenet", "aerial"] = Field(
+        default="imagenet", description="wordings that a phrase is put into: imagenet | aerial"
+    )
+    sam3_checkpoint: Path | None = Field(default=None, description="sam3.pt; from the hub where none is set")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="what SAM3 computes in; auto: bfloat16 on CUDA, else float32"
+    )
+    compile: bool = Field(default=False, description="compile SAM3 with torch.compile: slower start, faster queries")
 
     base_url: str | None = Field(default=None, description="the MLLM's OpenAI-compatible endpoint, up to /v1")
     model: str | None = Field(default=None, description="the model's name there; may be left out where there is one")
@@ -112,6 +134,23 @@ class Settings(BaseSettings):
             if value != "auto" and not all(part.strip().isdecimal() for part in parts):
                 raise ValueError("bands are whole numbers from 1 with commas between them, such as 4,3,2, or auto")
             return None if value == "auto" else tuple(map(int, parts))
+        return value
+
+    @field_validator("alpha", "beta")
+    @classmethod
+    def _no_margins(cls, value: float | None, about: ValidationInfo) -> float | None:
+        if value and about.data.get("variant") == "no-refinement":
+            raise ValueError("the variant no-refinement has no margins: leave this out, or take another variant")
+        return value
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            names = tuple(part.strip() for part in value.split(","))
+            if not all(names):
+                raise ValueError("devices are names with commas between them, such as cuda:0,cuda:1")
+            return None if names == ("auto",) else names
         return value
 
     @field_validator("base_url")

@@ -4,32 +4,67 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+from geoseg_agent.encodings import Encodings
 from geoseg_agent.lanes import Lane
-from geoseg_tools.protocols import Matcher, Segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from geoseg_tools.arrays import Heat, Points
     from geoseg_tools.crop import Crop
-    from geoseg_tools.protocols import Masks
+    from geoseg_tools.masks import Masks
+    from geoseg_tools.protocols import Matcher, Segmenter
+
+T = TypeVar("T")
 
 
-class LocalTools(Matcher, Segmenter, Protocol):
-    """One instance that does both: the classical tools."""
+class Makers(NamedTuple):
+    """How the tools of one seat are built, each on its own lane: this is where a model is loaded.
+
+    Where both are the same function, it is called once, and its one instance does both on one lane.
+    """
+
+    matcher: Callable[[], Matcher]
+    segmenter: Callable[[], Segmenter]
+
+
+class _Worker:
+    """A tool on its lane, built by the first job there; one that cannot be built is tried again by the next."""
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        self.lane = Lane(name)
+        self.jobs = 0
+        self.tool: Any = None
+        self._make = make
+
+    async def run(self, job: Callable[[Any], T]) -> T:
+        self.jobs += 1
+        try:
+            return await self.lane.run(lambda: job(self._ready()))
+        finally:
+            self.jobs -= 1
+
+    def _ready(self) -> Any:
+        if self.tool is None:
+            self.tool = self._make()
+        return self.tool
 
 
 class _Seat(NamedTuple):
-    """An instance, its thread, and how many encoded crops it may hold."""
+    """One instance of the tools: what it computes with, and the crops that it has encoded."""
 
-    tools: LocalTools
-    lane: Lane
-    places: asyncio.Semaphore
+    matcher: _Worker
+    segmenter: _Worker
+    encodings: Encodings
+
+    @property
+    def workers(self) -> tuple[_Worker, ...]:
+        return (self.segmenter,) if self.matcher is self.segmenter else (self.matcher, self.segmenter)
 
 
 class _Handle(NamedTuple):
@@ -40,57 +75,104 @@ class _Handle(NamedTuple):
 class LocalToolbox:
     """A Toolbox over one or more instances of the same local tools.
 
-    All work on one image goes to one instance, so that what an instance derives from the whole scene is found
-    again. At most `max_encoded` encoded crops are alive per lane; further ones wait.
-
     Args:
         engine: label of the results.
-        make: builds an instance; called once per lane.
+        seats: how each instance is built.
         defaults: constants of the method that these tools replace.
-        lanes: how many instances.
-        max_encoded: encoded crops alive per lane.
-        weights: sha256 of the weight files in use.
+        max_encoded: encoded crops alive per seat; further ones wait.
+        place: which seat a crop goes to: always the same for an "image", so that what an instance derives from
+            the whole scene is found again, or the one with the least to do ("load").
+        identity: crops with the same one share an encoding.
+        keep: whether an encoding outlives its last user, for the next query on the same crop.
     """
 
     def __init__(
         self,
         engine: str,
-        make: Callable[[], LocalTools],
+        seats: Sequence[Makers],
         *,
         defaults: Mapping[str, Any],
-        lanes: int = 1,
         max_encoded: int = 2,
-        weights: Mapping[str, str] | None = None,
+        place: Literal["image", "load"] = "image",
+        identity: Callable[[Crop], Hashable] = lambda crop: crop,
+        keep: bool = False,
     ) -> None:
         self.engine = engine
         self.defaults = defaults
-        self.weights = weights or {}
-        self._seats = [_Seat(make(), Lane(f"tools-{i}"), asyncio.Semaphore(max_encoded)) for i in range(lanes)]
+        self._place = place
+        self._identity = identity
+        self._seats = [_seat(i, makers, Encodings(max_encoded, keep=keep)) for i, makers in enumerate(seats)]
+        self._warming: asyncio.Task[None] | None = None
 
-    def _seat(self, crop: Crop) -> _Seat:
-        return self._seats[int(crop.digest[:8], 16) % len(self._seats)]
+    @property
+    def weights(self) -> dict[str, str]:
+        """sha256 of each weight file in use, by name; empty until the models are loaded."""
+        tools = [worker.tool for seat in self._seats for worker in seat.workers]
+        return {name: digest for tool in tools for name, digest in getattr(tool, "weights", {}).items()}
+
+    async def warm_up(self) -> None:
+        """Build every instance that is not there yet, each on its lane; those who ask meanwhile wait for it.
+
+        Raises:
+            ToolError: an instance cannot be built; the next call tries again.
+        """
+        if all(worker.tool is not None for seat in self._seats for worker in seat.workers):
+            return
+        if self._warming is None or self._warming.done():
+            self._warming = asyncio.create_task(self._build())
+        await asyncio.shield(self._warming)
+
+    async def _build(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for seat in self._seats:
+                for worker in seat.workers:
+                    group.create_task(worker.run(lambda _: None))
+
+    async def each(self, job: Callable[[Any], T]) -> list[T]:
+        """What `job` gives for every instance, each on its own lane; for the doctor."""
+        return [await worker.run(job) for seat in self._seats for worker in seat.workers]
 
     @asynccontextmanager
     async def encode(self, crop: Crop) -> AsyncIterator[_Handle]:
         """As `Toolbox.encode`."""
-        seat = self._seat(crop)
-        async with seat.places:
-            yield _Handle(await seat.lane.run(seat.tools.encode, crop), seat)
+        key = self._identity(crop)
+        seat = next((seat for seat in self._seats if key in seat.encodings), None)
+        seat = seat or self._free(crop, lambda one: one.encodings.wanted)
+        async with seat.encodings.of(key, lambda: seat.segmenter.run(lambda tool: tool.encode(crop))) as encoded:
+            yield _Handle(encoded, seat)
 
     async def similarity(self, crop: Crop, phrase: str) -> Heat:
         """As `Toolbox.similarity`."""
-        seat = self._seat(crop)
-        return await seat.lane.run(seat.tools.similarity, crop, phrase)
+        seat = self._free(crop, lambda one: one.matcher.jobs)
+        heat: Heat = await seat.matcher.run(lambda tool: tool.similarity(crop, phrase))
+        return heat
 
     async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """As `Toolbox.from_points`."""
-        return await handle.seat.lane.run(handle.seat.tools.from_points, handle.encoded, points, positive)
+        encoded, seat = handle
+        masks: Masks = await seat.segmenter.run(lambda tool: tool.from_points(encoded, points, positive))
+        return masks
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""
-        return await handle.seat.lane.run(handle.seat.tools.from_text, handle.encoded, phrase)
+        encoded, seat = handle
+        masks: Masks = await seat.segmenter.run(lambda tool: tool.from_text(encoded, phrase))
+        return masks
 
     async def aclose(self) -> None:
         """As `Toolbox.aclose`."""
         for seat in self._seats:
-            seat.lane.close()
+            for worker in seat.workers:
+                worker.lane.close()
+
+    def _free(self, crop: Crop, load: Callable[[_Seat], int]) -> _Seat:
+        if self._place == "image":
+            return self._seats[int(crop.digest[:8], 16) % len(self._seats)]
+        return min(self._seats, key=load)
+
+
+def _seat(number: int, makers: Makers, encodings: Encodings) -> _Seat:
+    segmenter = _Worker(f"segmenter-{number}", makers.segmenter)
+    one: set[Callable[[], Any]] = {*makers}
+    matcher = segmenter if len(one) == 1 else _Worker(f"matcher-{number}", makers.matcher)
+    return _Seat(matcher, segmenter, encodings)

@@ -230,7 +230,7 @@ class TargetMask:
         rule: which line of Eq. 7 gave the mask.
         score: product of what the routes in use report, or None where a tool reports none.
         keypoints: what route A started from, without the caller's points.
-        similarity: summary of the raw grid.
+        similarity: summary of the raw grid, or None where route A was left out.
         notes: remarks of the tools.
     """
 
@@ -242,7 +242,7 @@ class TargetMask:
     rule: Rule
     score: float | None
     keypoints: Keypoints
-    similarity: Similarity
+    similarity: Similarity | None
     notes: tuple[str, ...] = field(default=())
 
     @property

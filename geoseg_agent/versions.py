@@ -14,6 +14,7 @@ _NAMED = (
     "pillow",
     "rasterio",
     "torch",
+    "torchvision",
     "sam3",
     "open_clip_torch",
     "openai",

@@ -63,12 +63,12 @@ async def test_two_routes_that_do_not_overlap_give_an_empty_mask_and_a_note():
         async def from_points(self, handle, points, positive):
             masks = np.zeros((1, *handle.size), dtype=bool)
             masks[0, : handle.size[0] // 2] = True
-            return Masks(masks)
+            return Masks.of(masks)
 
         async def from_text(self, handle, phrase):
             masks = np.zeros((1, *handle.size), dtype=bool)
             masks[0, handle.size[0] // 2 :] = True
-            return Masks(masks)
+            return Masks.of(masks)
 
     async with agent(toolbox=Apart()) as one:
         answer = await one.segment(IMAGE, "both")

@@ -20,6 +20,7 @@ ENDS = {
     "text": "done",
     "none": "done",
     "not-found": "done",
+    "variant": "done",
     "failed": "failed",
     "interrupted": "interrupted",
     "model": "done",

@@ -57,7 +57,7 @@ def part(mask, box, image, *, phrase="pond", score=0.75, confidence=0.5):
         target=Target(box, phrase, confidence),
         roi=roi,
         mask=cut,
-        instances=instances_of(cut, Masks(cut[None]), roi, score),
+        instances=instances_of(cut, Masks.of(cut[None]), roi, score),
         areas=Areas(area, area, area),
         rule="both",
         score=score,

@@ -2,16 +2,18 @@
 
 import asyncio
 import threading
+import time
 from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 import pytest
 
-from geoseg_agent import Image, InvalidReply, OutOfMemory, ToolFailed
+from geoseg_agent import ConfigError, Image, InvalidReply, OutOfMemory, ToolFailed, WeightsMissing
 from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
-from geoseg_agent.toolbox import LocalToolbox
+from geoseg_agent.toolbox import LocalToolbox, Makers
 from geoseg_agent.types import GroundingReply, Query, Target
-from geoseg_tools import Box, Masks, ToolError
+from geoseg_tools import Box, DeviceError, Masks, MemoryExhausted, ModelError, ToolError, WeightsError
 
 VALID = np.ones((20, 30), dtype=bool)
 VALID[:, 15:] = False
@@ -42,16 +44,20 @@ class Counting:
 
     def from_points(self, encoded, points, positive):
         self._enter()
-        return Masks(np.ones((1, *encoded.size), dtype=bool))
+        return Masks.of(np.ones((1, *encoded.size), dtype=bool))
 
     def from_text(self, encoded, phrase):
         self._enter()
-        return Masks(np.ones((1, *encoded.size), dtype=bool))
+        return Masks.of(np.ones((1, *encoded.size), dtype=bool))
 
 
 async def test_one_instance_is_entered_by_one_thread_only():
     tools = Counting()
-    box = LocalToolbox("counting", lambda: tools, defaults={})
+
+    def made():
+        return tools
+
+    box = LocalToolbox("counting", [Makers(made, made)], defaults={})
 
     async def use():
         async with box.encode(CROP) as handle:
@@ -67,20 +73,20 @@ async def test_one_instance_is_entered_by_one_thread_only():
 
 
 async def test_no_more_crops_are_encoded_than_allowed():
-    box = LocalToolbox("counting", Counting, defaults={}, max_encoded=3)
+    box = LocalToolbox("counting", [Makers(Counting, Counting)], defaults={}, max_encoded=3)
     alive, most = 0, 0
 
-    async def use():
+    async def use(number):
         nonlocal alive, most
-        async with box.encode(CROP):
+        async with box.encode(IMAGE.crop(Box(number % 15, number // 15, 25, 15))):
             alive += 1
             most = max(most, alive)
             await asyncio.sleep(0.001)
             alive -= 1
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(30):
-            group.create_task(use())
+        for number in range(30):
+            group.create_task(use(number))
     await box.aclose()
 
     assert most == 3
@@ -146,7 +152,7 @@ async def test_a_malformed_grid_is_a_tool_failure(heat):
 
 
 async def test_no_mask_keeps_a_nodata_pixel():
-    box = GuardedToolbox(Faulty(Masks(np.ones((2, 10, 20), dtype=bool), np.array([0.5, 0.6]), ("a note",))))
+    box = GuardedToolbox(Faulty(Masks.of(np.ones((2, 10, 20), dtype=bool), np.array([0.5, 0.6]), ("a note",))))
     async with box.encode(CROP) as handle:
         masks = await box.from_text(handle, "x")
 
@@ -173,3 +179,123 @@ async def test_a_box_over_the_edge_is_an_invalid_reply():
     with pytest.raises(InvalidReply, match=r"target 1.*30 x 20"):
         await GuardedGrounder(Outside(Box(0, 0, 31, 20))).ground(IMAGE, Query("x"))
     assert (await GuardedGrounder(Outside(Box(0, 0, 30, 20))).ground(IMAGE, Query("x"))).status == "found"
+
+
+class Slow(Counting):
+    """A tool that takes its time and counts what it encoded."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoded = []
+        self.weights = {"slow": "1" * 64}
+
+    def encode(self, crop):
+        time.sleep(0.01)
+        self.encoded.append(crop.roi)
+        return crop
+
+
+def pairs(count):
+    """Seats with a matcher and a segmenter of their own, and the instances once they are built."""
+    built = []
+
+    def make():
+        built.append(Slow())
+        return built[-1]
+
+    return [Makers(partial(make), partial(make)) for _ in range(count)], built
+
+
+async def test_nothing_is_built_before_it_is_needed_and_then_once():
+    seats, built = pairs(2)
+    box = LocalToolbox("slow", seats, defaults={})
+    assert built == []
+    assert box.weights == {}
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(box.warm_up())
+    await box.warm_up()
+    await box.aclose()
+
+    assert len(built) == 4
+    assert box.weights == {"slow": "1" * 64}
+
+
+async def test_one_that_cannot_be_built_is_tried_again_by_the_next_query():
+    tries = []
+
+    def make():
+        tries.append(1)
+        if len(tries) == 1:
+            raise WeightsError("there is no file", hint="set GEOSEG_SAM3_CHECKPOINT")
+        return Slow()
+
+    box = GuardedToolbox(LocalToolbox("slow", [Makers(make, make)], defaults={}))
+    with pytest.raises(WeightsMissing, match="there is no file") as caught:
+        await box.warm_up()
+    assert caught.value.hint == "set GEOSEG_SAM3_CHECKPOINT"
+    await box.warm_up()
+    await box.aclose()
+
+
+async def test_matcher_and_segmenter_work_beside_each_other():
+    seats, _ = pairs(1)
+    box = LocalToolbox("slow", seats, defaults={})
+    await box.warm_up()
+    inside = threading.Barrier(2, timeout=5)
+
+    def meet(*_):
+        inside.wait()
+        return np.zeros((2, 2), dtype=np.float32)
+
+    seat = box._seats[0]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(seat.matcher.run(meet))
+        group.create_task(seat.segmenter.run(meet))
+    await box.aclose()
+
+
+async def test_work_is_spread_over_the_seats_and_a_crop_stays_where_it_is_encoded():
+    seats, built = pairs(2)
+    box = LocalToolbox("slow", seats, defaults={}, place="load", identity=lambda crop: crop.roi, keep=True)
+
+    async def use(x):
+        async with box.encode(IMAGE.crop(Box(x, 0, 25, 15))) as handle:
+            await box.from_text(handle, "x")
+
+    async with asyncio.TaskGroup() as group:
+        for x in (0, 1, 2, 3, 0, 1, 2, 3):
+            group.create_task(use(x))
+    await box.aclose()
+
+    encoded = [sorted(roi.x1 for roi in tool.encoded) for tool in built if tool.encoded]
+    assert len(encoded) == 2
+    assert sorted(encoded[0] + encoded[1]) == [0, 1, 2, 3]
+    assert len(encoded[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (MemoryExhausted("cuda:0 ran out of memory", hint="smaller"), OutOfMemory),
+        (DeviceError("there is no device 'tpu'", hint="this machine has cpu"), ConfigError),
+        (ModelError("no such model", hint="known are"), ConfigError),
+        (WeightsError("no weights", hint="set it"), WeightsMissing),
+        (ToolError("NaN in the masks", hint="float32"), ToolFailed),
+    ],
+)
+async def test_what_a_tool_says_keeps_its_words_and_its_remedy(fault, error):
+    with pytest.raises(error, match=str(fault)) as caught:
+        await GuardedToolbox(Faulty(fault)).similarity(CROP, "x")
+    assert type(caught.value) is error
+    assert caught.value.hint == fault.hint
+
+
+async def test_nodata_is_cut_from_masks_of_another_resolution_too():
+    box = GuardedToolbox(Faulty(Masks.of(np.ones((1, 5, 10), dtype=bool))))
+    async with box.encode(CROP) as handle:
+        masks = await box.from_points(handle, None, None)
+
+    assert masks.size == CROP.size
+    assert np.array_equal(masks.union(), CROP.valid)

@@ -39,6 +39,7 @@ from geoseg_agent.trace.store import checked, load
 from geoseg_agent.trace.tape import grounder_from_trace
 from geoseg_agent.types import GroundingReply, Target
 from geoseg_tools.geometry import Box
+from geoseg_tools.masks import Masks
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -331,8 +332,9 @@ async def test_live_tools_that_changed_are_shown_the_reviews_of_then(tmp_path):
     class Fewer(WordToolbox):
         async def from_text(self, handle, phrase):
             found = await super().from_text(handle, phrase)
-            found.masks[:, :2] = False
-            return found
+            masks = found.masks
+            masks[:, :2] = False
+            return Masks.of(masks, found.scores, found.notes)
 
     answer, _ = await way(tmp_path, **WAYS["corrected"])
     live = await replay_live(answer.trace_path, scene(), toolbox=Fewer())

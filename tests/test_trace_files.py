@@ -24,7 +24,7 @@ from geoseg_agent.trace.rle import decode_mask, encode_mask
 from geoseg_agent.trace.seal import changes, leaves, seal
 from geoseg_agent.types import GroundingReply, Hints, PointHint, Target
 from geoseg_tools.geometry import Box
-from geoseg_tools.protocols import Masks
+from geoseg_tools.masks import Masks
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda shape: arrays(np.bool_, shape))
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -175,7 +175,7 @@ def test_impossible_masks_are_refused(size, counts):
 @given(st.integers(0, 3), st.booleans(), st.lists(st.text(max_size=5), max_size=2), st.data())
 def test_route_answers_come_back_exactly(n, scored, notes, data):
     h, w = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
-    value = Masks(
+    value = Masks.of(
         data.draw(arrays(np.bool_, (n, h, w))),
         data.draw(arrays(np.float64, n, elements=floats)) if scored else None,
         tuple(notes),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from disk import WatchedFiles
@@ -24,7 +25,6 @@ from geoseg_agent.trace.recorder import UNSAVED
 from geoseg_agent.trace.recover import recover
 from geoseg_agent.trace.store import Store, load
 from geoseg_agent.types import Hints, Query
-from geoseg_tools.protocols import Masks
 
 
 async def test_every_call_is_a_step_and_the_result_is_what_was_answered(tmp_path):
@@ -133,7 +133,7 @@ class OddToolbox(WordToolbox):
 
     async def from_text(self, handle, phrase):
         found = await super().from_text(handle, phrase)
-        return Masks(found.masks, found.scores, (1,))
+        return replace(found, notes=(1,))
 
 
 async def test_what_cannot_be_recorded_costs_the_trace_and_not_the_answer(tmp_path, caplog):

@@ -34,7 +34,7 @@ from geoseg_agent.trace.store import checked
 from geoseg_agent.trace.tape import grounder_from_trace
 from geoseg_agent.types import Hints, PointHint
 from geoseg_tools.geometry import Box
-from geoseg_tools.protocols import Masks
+from geoseg_tools.masks import Masks
 
 QUERIES = [
     "both",
@@ -96,7 +96,8 @@ class SquareToolbox(WordToolbox):
 
 
 @pytest.mark.parametrize(
-    "constant", [{"k": 1}, {"tau": 0.9}, {"heat_norm": "none"}, {"text_mode": "best"}, {"gamma": 0.2}]
+    "constant",
+    [{"k": 1}, {"tau": 0.9}, {"heat_norm": "none"}, {"text_mode": "both"}, {"gamma": 0.2}, {"variant": "text"}],
 )
 async def test_constants_are_taken_from_the_trace_and_not_from_the_environment(tmp_path, monkeypatch, constant):
     answer = await ask(tmp_path, "both", **constant)
@@ -203,7 +204,7 @@ async def examples(folder):
         await trace_of(folder, "points", hints=HINTS["phrase"]),
         await trace_of(folder, "silent", hints=HINTS["point nowhere"]),
         await trace_of(folder, "both", profile="released-code", toolbox=SquareToolbox()),
-        await trace_of(folder, "text", text_mode="best"),
+        await trace_of(folder, "text", variant="text"),
         await trace_of(folder, "points", image=placed()),
         await trace_of(folder, "both broken"),
         await trace_of(folder, "broken", hints=replace(hints, phrase="broken too")),
@@ -333,7 +334,7 @@ async def test_live_tools_reproduce_what_they_did(tmp_path):
 async def test_live_tools_that_changed_are_measured(tmp_path):
     class Wider(WordToolbox):
         async def from_text(self, handle, phrase):
-            return Masks(np.ones((1, *handle.size), dtype=np.bool_))
+            return Masks.of(np.ones((1, *handle.size), dtype=np.bool_))
 
     answer = await ask(tmp_path, "text")
     live = await replay_live(answer.trace_path, scene(), toolbox=Wider())

@@ -1,11 +1,13 @@
-"""Make the examples in which a model was asked: python traces/make_examples.py, with what the tests need.
+"""Make the examples: python traces/make_examples.py, with what the tests need.
 
-The model is the loopback server of the tests, which sees coloured rectangles: the examples show the format and what
-replays, not how well any model grounds. The other examples were made by the offline default and are left alone.
+Those called model are of the loopback server of the tests, which sees coloured rectangles; the others are of the
+offline default on a drawn scene. They show the format and what replays, not how well anything grounds or segments.
 """
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +18,10 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from asking import BLUE, picture  # noqa: E402 - found only now
 from mllm_server import MllmServer  # noqa: E402
 
-from geoseg_agent import Agent, GeoSegError, Settings  # noqa: E402
+from geoseg_agent import Agent, GeoSegError, Hints, Image, Settings  # noqa: E402
+from geoseg_agent.errors import TraceIncomplete  # noqa: E402
+from geoseg_agent.samples import scene  # noqa: E402
+from geoseg_agent.trace.recover import recover  # noqa: E402
 from geoseg_agent.trace.replay import replay  # noqa: E402
 
 FAR_OUT = '{"status": "found", "targets": [{"bbox_2d": [0, 0, 5000, 10], "label": "far out"}], "reasoning": ""}'
@@ -53,6 +58,71 @@ CASES = {
 }
 
 
+WHOLE = (0, 0, 512, 384)
+FIELD = Hints(box=(20, 20, 120, 110), points=((60, 60), (25, 25, False)), phrase="field")
+OFFLINE = {
+    "one-target": ("Segment the lake.", None, {}),
+    "many-targets": ("Segment all buildings.", None, {}),
+    "implicit": ("Where could ducks swim?", None, {}),
+    "not-found": ("Where is the hospital?", None, {}),
+    "hints": ("the field here", FIELD, {}),
+    "both": ("Segment the largest field.", None, {}),
+    "points": ("Segment the trees.", Hints(box=WHOLE, phrase="tree"), {"gamma": 0.35}),
+    "text": ("the thing in the box", Hints(box=(0, 89, 217, 384)), {}),
+    "none": ("Segment the largest field.", None, {"gamma": 1.0}),
+    "variant": ("Segment the lake.", None, {"variant": "points"}),
+    "failed": ("the hall", None, {"grounder": "scripted:script.json"}),
+}
+OVER = {"image": "*", "query": "the hall", "status": "found"}
+OVER["targets"] = [{"box": [300, 300, 900, 380], "phrase": "hall"}]
+KILLED = """
+import asyncio, os
+import make_examples
+from geoseg_agent.toolbox import LocalToolbox
+LocalToolbox.from_text = lambda *_: os._exit(9)
+asyncio.run(make_examples.ask("Segment the fields.", None, {}))
+"""
+
+
+def lakeside():
+    """The drawn scene, small."""
+    return Image.from_array(scene(7, (384, 512)).pixels, name="lakeside-7")
+
+
+async def ask(query, hints, values):
+    """One query to the offline default, its trace in ./traces."""
+    async with Agent(Settings(**{"traces": "traces", **values})) as agent:
+        try:
+            await agent.segment(lakeside(), query, hints=hints)
+        except GeoSegError as error:
+            print(f"{type(error).__name__}: {error}")
+
+
+async def make_offline(name, query, hints, values, folder):
+    Path("script.json").write_text(json.dumps({"replies": [OVER]}))
+    await ask(query, hints, values)
+    await keep(name, folder)
+
+
+async def make_interrupted(folder):
+    """A process that is gone in the middle of a query, and what recovery makes of its journal."""
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "traces"), os.environ.get("PYTHONPATH", "")))}
+    subprocess.run([sys.executable, "-c", KILLED], check=False, env=here)
+    recover(Path("traces"))
+    try:
+        await keep("interrupted", folder)
+    except TraceIncomplete as error:
+        print(error)
+
+
+async def keep(name, folder):
+    """Move the one trace that was made to the examples; it must replay, as far as it goes."""
+    path = next(Path("traces").glob("*.json"))
+    kept = path.replace(folder / f"{name}.json")
+    print(kept)
+    await replay(kept)
+
+
 async def make(name, server_values, values, query, folder):
     """One query in a folder of its own; its trace becomes the example."""
     async with MllmServer("sglang", **server_values) as server:
@@ -62,10 +132,7 @@ async def make(name, server_values, values, query, folder):
                 await agent.segment(picture(), query)
             except GeoSegError as error:
                 print(f"{name}: {type(error).__name__}: {error}")
-    path = next(Path("traces").glob("*.json"))
-    await replay(path)
-    path.replace(folder / f"{name}.json")
-    print(folder / f"{name}.json")
+    await keep(name, folder)
 
 
 async def main():
@@ -74,6 +141,10 @@ async def main():
         os.chdir(scratch)
         for name, case in CASES.items():
             await make(name, *case, folder)
+        for name, case in OFFLINE.items():
+            await make_offline(name, *case, folder)
+        await make_interrupted(folder)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

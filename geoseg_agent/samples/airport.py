@@ -67,7 +67,7 @@ def airport(board: Board) -> None:
         name="pond",
     )
     scale = min(0.95, 0.19 * tall / 38, 0.115 * wide / 34)
-    for along in np.arange(-0.24, 0.36, 0.118):
+    for along in np.arange(-0.24, 0.36, 0.118).tolist():
         if rng.random() < 0.8:
             aircraft(
                 board,

@@ -149,11 +149,9 @@ def _holds(when: When, trace: Trace, path: str) -> bool:
 
 
 def _unused(trace: Trace, result: Result, step: Step) -> bool:
-    """Whether the rule of the step's target did not use the step's route, or only the best of its masks."""
+    """Whether the rule of the step's target did not use the step's route."""
     if step.target is None:
         return False
-    if step.seam == "text" and trace.method.get("text_mode") == "best":
-        return True
     numbers = step_numbers(trace)
     if step.target not in numbers:
         return True

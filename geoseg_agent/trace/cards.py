@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from geoseg_agent.method import VARIANTS, Plan
 from geoseg_agent.trace.codec import decode_heat
-from geoseg_agent.trace.model import GroundStep, MasksRecord, PointsStep, SimilarityStep, TextStep, ToolStep
+from geoseg_agent.trace.model import GroundStep, PointsStep, SimilarityStep, TextStep, ToolStep
 from geoseg_agent.trace.numbering import step_numbers
-from geoseg_agent.trace.pictures import Runs, heat_png, mask_png, united
+from geoseg_agent.trace.pictures import heat_png, mask_png, united
 from geoseg_tools.geometry import Box, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geoseg_agent.trace.model import ErrorRecord, HintPoint, Rle, TargetResult, Trace
+    from geoseg_agent.trace.model import ErrorRecord, HintPoint, TargetResult, Trace
     from geoseg_agent.trace.pictures import Colour
     from geoseg_tools.arrays import Heat
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 State = Literal["valid", "invalid", "missing"]
 Kind = Literal["key", "plus", "minus"]
+
+_LEFT_OUT = "The variant of the method leaves this route out."
 
 MOST_INSTANCES = 6
 """Rows of the table of objects."""
@@ -185,8 +188,12 @@ def card_of(trace: Trace, place: Place, roi: Box, crop: str | None, side: int, c
     named = [step for step in steps if isinstance(step, TextStep)]
     areas = None if result is None else result.areas
     by_points = _route(asked, None if areas is None else areas.points, roi, gamma, (side, colour))
-    best = trace.method.get("text_mode") == "best"
-    by_text = _route(named, None if areas is None else areas.text, roi, gamma, (side, colour), best=best)
+    by_text = _route(named, None if areas is None else areas.text, roi, gamma, (side, colour))
+    plan = next((plan for name, plan in VARIANTS.items() if name == trace.method.get("variant")), Plan())
+    if not plan.points:
+        by_points = by_points._replace(words=_LEFT_OUT)
+    if not plan.text:
+        by_text = by_text._replace(words=_LEFT_OUT)
     if not asked and heat is not None:
         by_points = by_points._replace(words="No keypoint, so the route did not run and counts as invalid (Eq. 6).")
     return Card(
@@ -218,8 +225,6 @@ def _route(
     roi: Box,
     gamma: float | None,
     look: tuple[int, Colour],
-    *,
-    best: bool = False,
 ) -> Route:
     """What a route gave in one or several calls; `area` is the recorded one, in pixels of the RoI."""
     error = next((step.error for step in steps if step.error is not None), None)
@@ -227,7 +232,7 @@ def _route(
     if error is not None or not outputs:
         words = "It did not run." if error is None else f"Ended by an error: {error.message}"
         return Route(None, None if area is None else 0, 0.0, "missing", words)
-    runs = _union(outputs, best=best)
+    runs = united([mask for output in outputs for mask in output.masks], outputs[0].size)
     share = runs.area / (runs.size[0] * runs.size[1]) if area is None else area / roi.area
     pixels = round(share * roi.area)
     mask = mask_png(runs, look[0], look[1], spotlight=True)
@@ -242,16 +247,6 @@ def _route(
     return Route(
         mask, pixels, share, "invalid", f"Invalid: it covers less than {100 * gamma:.3g} % of the region (Eq. 6)."
     )
-
-
-def _union(outputs: Sequence[MasksRecord], *, best: bool) -> Runs:
-    masks: list[Rle] = []
-    for output in outputs:
-        if best and output.scores and len(output.scores) == len(output.masks):
-            masks.append(output.masks[output.scores.index(max(output.scores))])
-        else:
-            masks += output.masks
-    return united(masks, outputs[0].size)
 
 
 def _fused(result: TargetResult | None, roi: Box, side: int, colour: Colour) -> Route:
@@ -283,6 +278,8 @@ def _rule(result: TargetResult | None, a: Route, b: Route, gamma: float | None) 
 
 
 def _failing(route: Route, gamma: float | None) -> str:
+    if route.words == _LEFT_OUT:
+        return "was left out"
     if route.state == "missing":
         return "had no keypoint to start from"
     if not route.area or gamma is None:

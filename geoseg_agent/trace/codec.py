@@ -35,10 +35,10 @@ from geoseg_agent.trace.model import (
     TargetRecord,
     TargetResult,
 )
-from geoseg_agent.trace.rle import MAX_AREA, decode_mask, encode_mask
+from geoseg_agent.trace.rle import MAX_AREA, decode_mask, encode_mask, encode_part
 from geoseg_agent.types import GroundingReply, Hints, PointHint, Query, Target
 from geoseg_tools.geometry import Box
-from geoseg_tools.protocols import Masks
+from geoseg_tools.masks import Masks, tight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +60,9 @@ INTERNAL = "internal"
 def encode_masks(masks: Masks) -> MasksRecord:
     """The masks of a route, with scores and notes."""
     return MasksRecord(
-        size=[int(side) for side in masks.masks.shape[1:]],
-        masks=[encode_mask(mask) for mask in masks.masks],
-        areas=[int(np.count_nonzero(mask)) for mask in masks.masks],
+        size=[int(side) for side in masks.size],
+        masks=[encode_part(part, masks.size) for part in masks.parts],
+        areas=[int(np.count_nonzero(part.pixels)) for part in masks.parts],
         scores=None if masks.scores is None else [float(score) for score in masks.scores],
         notes=list(masks.notes),
     )
@@ -81,12 +81,13 @@ def decode_masks(record: MasksRecord) -> Masks:
     height, width = record.size
     if min(height, width) < 1 or height * width > MAX_AREA:
         raise ValueError(f"masks cannot have {width} x {height} pixels")
-    masks = [decode_mask(rle) for rle in record.masks]
-    areas = [int(np.count_nonzero(mask)) for mask in masks]
+    parts = tuple(tight(decode_mask(rle)) for rle in record.masks)
+    areas = [int(np.count_nonzero(part.pixels)) for part in parts]
     if areas != record.areas:
         raise ValueError(f"the masks have {areas} pixels, not {record.areas}")
     return Masks(
-        np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_),
+        (height, width),
+        parts,
         None if record.scores is None else np.array(record.scores, dtype=np.float64),
         tuple(record.notes),
     )
@@ -318,7 +319,7 @@ def _target(found: TargetMask) -> TargetResult:
         rule=found.rule,
         score=_number(found.score),
         areas=AreasRecord(**found.areas._asdict()),
-        similarity=SimilarityRecord(**found.similarity._asdict()),
+        similarity=None if found.similarity is None else SimilarityRecord(**found.similarity._asdict()),
         keypoints=_keypoints(found.keypoints),
         mask=encode_mask(found.mask),
         instances=[_instance(instance) for instance in found.instances],

@@ -251,7 +251,7 @@ class TargetResult(Record):
     rule: Literal["both", "points", "text", "none"]
     score: float | None
     areas: AreasRecord
-    similarity: SimilarityRecord
+    similarity: SimilarityRecord | None  # None where the variant has no route A
     keypoints: KeypointsRecord
     mask: Rle
     instances: list[InstanceRecord]

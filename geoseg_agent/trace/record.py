@@ -15,7 +15,7 @@ from geoseg_agent.trace import codec
 from geoseg_agent.trace.recorder import Ended, Header, Recorder, current_recorder, recording
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from geoseg_agent.types import GroundingReply, Query
     from geoseg_tools.arrays import Heat, Points
     from geoseg_tools.crop import Crop
-    from geoseg_tools.protocols import Masks
+    from geoseg_tools.masks import Masks
 
 __all__ = ["Header", "Recorder", "RecordingGrounder", "RecordingToolbox", "current_recorder", "recorded", "recording"]
 
@@ -53,8 +53,8 @@ async def recorded(
 
     async def keep(output: Callable[[], Output | None], error: BaseException | None = None) -> None:
         spent = perf_counter() - began
-        # Without a lane there is no queue that could be told from work.
-        waited = max(spent - timing.took, 0.0) if timing.took else 0.0
+        # Where nothing was waited for, there is no queue that could be told from work.
+        waited = max(spent - timing.took, 0.0) if timing.took or timing.waited else 0.0
         ended = Ended(seam, target, asked, output, round(waited, 6), round(spent - waited, 6), error)
         await recorder.step(ended, paid=paid and error is None)
 
@@ -102,7 +102,11 @@ class RecordingToolbox:
         self.inner = inner
         self.engine = inner.engine
         self.defaults = inner.defaults
-        self.weights = inner.weights
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """As `Toolbox.weights`."""
+        return self.inner.weights
 
     @asynccontextmanager
     async def encode(self, crop: Crop) -> AsyncIterator[_Handle]:

@@ -16,7 +16,8 @@ from geoseg_agent.trace.model import Rle
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from geoseg_tools.arrays import Mask
+    from geoseg_tools.arrays import Mask, Size
+    from geoseg_tools.masks import Part
 
 MAX_AREA = 1 << 31
 _MAX_CHARS = 7  # of one run-length: 5 bits each, enough for 2**34
@@ -26,6 +27,23 @@ def encode_mask(mask: Mask) -> Rle:
     """The run-lengths of a (h, w) bool mask, h and w at least 1."""
     runs = coco.encode(np.asfortranarray(mask).view(np.uint8))
     return Rle(size=[int(side) for side in mask.shape], counts=runs["counts"].decode("ascii"))
+
+
+def encode_part(part: Part, size: Size) -> Rle:
+    """The run-lengths of a tight mask in a frame of `size` (h, w), which is never laid out."""
+    height, width = size
+    box, pixels = part
+    # COCO counts down the columns: where a pixel differs from the one before it in its column, a run ends.
+    framed = np.zeros((box.width, box.height + 2), dtype=np.int8)
+    framed[:, 1:-1] = pixels.T
+    column, row = np.nonzero(np.diff(framed, axis=1))
+    edges = (column + box.x1) * height + row + box.y1
+    # A run that goes on from the foot of a column to the head of the next has no edge between them.
+    joined = np.flatnonzero(np.diff(edges) == 0)
+    edges = np.delete(edges, np.r_[joined, joined + 1])
+    counts = np.diff(np.r_[0, edges[edges < height * width], height * width])
+    runs = coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
+    return Rle(size=[height, width], counts=runs["counts"].decode("ascii"))
 
 
 def decode_mask(record: Rle) -> Mask:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geoseg_agent.types import GroundingReply, Query
     from geoseg_tools.arrays import Heat, Points
     from geoseg_tools.crop import Crop
-    from geoseg_tools.protocols import Masks
+    from geoseg_tools.masks import Masks
 
 
 class TapeGrounder:

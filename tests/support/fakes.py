@@ -12,7 +12,7 @@ from geoseg_agent.imagery import Image
 from geoseg_agent.settings import Settings
 from geoseg_agent.types import GroundingReply, Target
 from geoseg_tools.geometry import Box
-from geoseg_tools.protocols import Masks
+from geoseg_tools.masks import Masks
 
 RULES = ("both", "points", "text", "none")
 WORDS = (*RULES, "apart", "broken", "silent", "stuck")
@@ -97,7 +97,7 @@ class WordToolbox:
         masks = np.zeros((1, *handle.size), dtype=np.bool_)
         for (x, y), sign in zip(points, positive, strict=True):
             masks[0, max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = sign and len(points) > 1
-        return Masks(masks, np.array([0.75]), ("from points",))
+        return Masks.of(masks, np.array([0.75]), ("from points",))
 
     async def from_text(self, handle, phrase):
         await pause("text", tuple(handle.roi), phrase)
@@ -112,7 +112,7 @@ class WordToolbox:
             masks[0, : h // 2], masks[1, h // 2 :, : w // 2] = True, True
         if word == "apart":
             masks[1, :, -1] = True
-        return Masks(masks, None if word == "silent" else np.array([0.5, 0.9]), ())
+        return Masks.of(masks, None if word == "silent" else np.array([0.5, 0.9]), ())
 
     async def aclose(self):
         pass

@@ -24,7 +24,8 @@ CHOICES = {
     "picker": ("topk-nms", "threshold"),
     "heat_norm": ("minmax", "none"),
     "point_prompt": ("together", "each"),
-    "text_mode": ("union", "best"),
+    "text_mode": ("instances", "semantic", "both"),
+    "variant": ("full", "clip-sam3", "sam3-text", "points", "text", "no-refinement"),
     "type": ("ToolFailed", "OutOfMemory", "ConfigError", "InvalidReply", "Overloaded", "EndpointUnavailable"),
     "code": ("tool", "tool_oom", "config", "cancelled", "interrupted", "endpoint", "internal"),
 }

@@ -6,15 +6,26 @@ No asyncio, network, traces or environment here. Frames and shapes stand in each
 
 from geoseg_tools.arrays import Heat, Mask, Points, Rgb, Size
 from geoseg_tools.crop import Crop, Scene
-from geoseg_tools.errors import GeometryError, KeypointError, NoPixelsError, ToolError
+from geoseg_tools.errors import (
+    DeviceError,
+    GeometryError,
+    KeypointError,
+    MemoryExhausted,
+    ModelError,
+    NoPixelsError,
+    ToolError,
+    WeightsError,
+)
 from geoseg_tools.fusion import Fused, fuse, valid
 from geoseg_tools.geometry import Box, paste, refine, resize_nearest, whole
 from geoseg_tools.keypoints import Keypoints, ThresholdPoints, threshold_points, topk_nms
-from geoseg_tools.protocols import Masks, Matcher, Segmenter
+from geoseg_tools.masks import Masks, Part, tight
+from geoseg_tools.protocols import Matcher, Segmenter
 
 __all__ = [
     "Box",
     "Crop",
+    "DeviceError",
     "Fused",
     "GeometryError",
     "Heat",
@@ -23,7 +34,10 @@ __all__ = [
     "Mask",
     "Masks",
     "Matcher",
+    "MemoryExhausted",
+    "ModelError",
     "NoPixelsError",
+    "Part",
     "Points",
     "Rgb",
     "Scene",
@@ -31,11 +45,13 @@ __all__ = [
     "Size",
     "ThresholdPoints",
     "ToolError",
+    "WeightsError",
     "fuse",
     "paste",
     "refine",
     "resize_nearest",
     "threshold_points",
+    "tight",
     "topk_nms",
     "valid",
     "whole",

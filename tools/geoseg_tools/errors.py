@@ -1,8 +1,16 @@
-"""What the local tools raise. The agent maps them to its own tree in one place, `geoseg_agent.toolbox`."""
+"""What the local tools raise. The agent maps them to its own tree in one place, `geoseg_agent.guard`."""
 
 
 class ToolError(Exception):
-    """A tool was handed something it cannot work with, or failed at its work."""
+    """A tool was handed something it cannot work with, or failed at its work.
+
+    Attributes:
+        hint: what to do about it, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class GeometryError(ToolError, ValueError):
@@ -15,3 +23,19 @@ class KeypointError(ToolError, ValueError):
 
 class NoPixelsError(ToolError):
     """Pixels were asked of a scene that was rebuilt from a trace and only has a size and a digest."""
+
+
+class DeviceError(ToolError):
+    """There is no such device on this machine; the message lists those there are."""
+
+
+class ModelError(ToolError):
+    """A model that a tool cannot use, or that goes by no known name."""
+
+
+class WeightsError(ToolError):
+    """Weights that are not there, cannot be read, or belong to another model."""
+
+
+class MemoryExhausted(ToolError):
+    """A model ran out of the memory of its device; what it had taken for the call is given back."""

@@ -155,7 +155,8 @@ def distance_to(mask: Mask) -> Map:
 def local_std(values: Map, sigma: float) -> Map:
     """Standard deviation in a Gaussian window."""
     mean = blur(values, sigma)
-    return np.sqrt(np.maximum(blur(values * values, sigma) - mean * mean, 0.0)).astype(np.float32)
+    spread: Map = np.sqrt(np.maximum(blur(values * values, sigma) - mean * mean, 0.0)).astype(np.float32)
+    return spread
 
 
 def percentile(values: NDArray[Any], *q: float) -> list[float]:

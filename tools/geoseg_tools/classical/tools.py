@@ -17,7 +17,7 @@ from geoseg_tools.classical.parser import read
 from geoseg_tools.classical.points import grow, regress
 from geoseg_tools.classical.upscale import above
 from geoseg_tools.geometry import Box
-from geoseg_tools.protocols import Masks
+from geoseg_tools.masks import Masks, tight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,8 +159,8 @@ def _masks(encoded: Encoded, values: Map, threshold: float, score: float, notes:
         mask &= crop.valid
     if not mask.any():
         return _none(encoded, notes)
-    return Masks(mask[None], np.array([min(max(score, 0.0), 1.0)]), notes)
+    return Masks(crop.size, (tight(mask),), np.array([min(max(score, 0.0), 1.0)]), notes)
 
 
 def _none(encoded: Encoded, notes: tuple[str, ...] = ()) -> Masks:
-    return Masks(np.zeros((0, *encoded.crop.size), np.bool_), np.zeros(0), notes)
+    return Masks(encoded.crop.size, (), np.zeros(0), notes)

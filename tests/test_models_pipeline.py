@@ -1,0 +1,278 @@
+"""The toolset `models` in the whole pipeline, over small random models: shapes, order, sharing, failure, replay."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import MISSING, Counted, seat, toolbox
+
+from geoseg_agent import Agent, ConfigError, Hints, OutOfMemory, Settings, ToolFailed
+from geoseg_agent.backends import toolbox_of
+from geoseg_agent.models import ENGINE, toolbox_over
+from geoseg_agent.samples import scene, write
+from geoseg_agent.toolbox import Makers
+from geoseg_agent.trace.replay import replay
+from geoseg_agent.trace.store import load
+from geoseg_tools import Masks, MemoryExhausted, ToolError
+
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install 'geoseg-agent[models]'"
+)
+
+SUPPORT = Path(__file__).parent / "support"
+LIKELY = {"text_threshold": 0.1}  # random weights are sure of little
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return scene(7, (256, 320))
+
+
+@pytest.fixture
+def picture(drawn):
+    return np.array(drawn.pixels)
+
+
+def child(*arguments, cwd, without_models=False, **environment):
+    """The command line in a process of its own, with or without the packages of the extra."""
+    path = [str(SUPPORT), str(SUPPORT / "serve")]  # the second makes torchvision import where it would not
+    if without_models:
+        path.insert(0, str(SUPPORT / "without_models"))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GEOSEG_")}
+    kept |= {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"} | environment
+    command = [sys.executable, "-c", "from geoseg_agent.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=kept, timeout=100)
+
+
+def test_from_the_command_line_and_its_trace_replays_without_torch(tmp_path, drawn):
+    image = write(drawn, tmp_path / "scene").geotiff
+    tools = {"GEOSEG_TOOLS": "small_models:toolbox", "GEOSEG_TEXT_THRESHOLD": "0.1"}
+    done = child("segment", image, "Segment the lake.", "--json", "--out", "out", cwd=tmp_path, **tools)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["engine"] == f"offline-baseline+{ENGINE}"
+    (path,) = (tmp_path / "traces").glob("*.json")
+    trace = load(path)
+    assert {step.seam for step in trace.steps} == {"ground", "encode", "similarity", "points", "text"}
+    assert trace.weights == {"clip": "0" * 64, "sam3": "random, seed 0"}
+
+    again = child("replay", path, cwd=tmp_path, without_models=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("same")
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path, drawn):
+    image = write(drawn, tmp_path / "scene").geotiff
+    for command in (("segment", image, "the lake"), ("doctor", "models", "--list")):
+        done = child(*command, cwd=tmp_path, without_models=True, GEOSEG_TOOLS="models")
+        assert done.returncode == 3, done.stdout
+        assert "pip install 'geoseg-agent[models]'" in done.stderr
+
+
+def test_the_doctor_examines_them(tmp_path):
+    done = child("doctor", "models", cwd=tmp_path, GEOSEG_TOOLS="small_models:toolbox")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("class token", "off by", "one encode", "ran 1 x", "similarity, first", "encode", "text", "points"):
+        assert words in done.stdout
+
+
+def test_the_doctor_lists_the_models_with_their_licences(tmp_path):
+    done = child("doctor", "models", "--list", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    for words in ("openai-b16", "remoteclip-l14", "georsclip-l14", "skyclip-l14", "licence"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"sam3_checkpoint": "nowhere.pt"}, ("nowhere.pt", "GEOSEG_SAM3_CHECKPOINT")),
+        ({"clip_checkpoint": "nowhere.pt"}, ("nowhere.pt", "GEOSEG_CLIP_CHECKPOINT")),
+        ({"clip_checkpoint": "empty.pt", "sam3_checkpoint": "empty.pt"}, ("empty.pt cannot be read",)),
+        ({"clip_checkpoint": "empty.pt", "clip_model": "openai-b61"}, ("openai-b61", "did you mean openai-b16?")),
+        ({"clip_checkpoint": "empty.pt", "devices": "tpu"}, ("there is no device 'tpu'", "this machine has")),
+    ],
+)
+async def test_what_is_wrong_with_the_set_up_is_said_before_anything_is_paid(tmp_path, picture, chosen, words):
+    class Paid:
+        engine = "paid"
+
+        async def ground(self, image, query):
+            raise AssertionError("asked all the same")
+
+        async def aclose(self):
+            pass
+
+    Path("empty.pt").write_bytes(b"")
+    known = {"sam3_checkpoint": "empty.pt", **chosen}
+    with pytest.raises(ConfigError) as caught:
+        async with Agent(Settings(tools="models", traces=tmp_path / "traces", **known), grounder=Paid()) as agent:
+            await agent.segment(picture, "the lake")
+
+    for word in words:
+        assert word in str(caught.value)
+    assert not list(tmp_path.glob("traces/*.json"))
+
+
+async def test_queries_at_once_get_what_each_gets_alone_and_every_crop_is_encoded_once(tmp_path, picture):
+    boxes = [(8 * i, 6 * i, 120 + 8 * i, 100 + 6 * i) for i in range(4)]
+    asked = [(box, phrase) for box in boxes for phrase in ("lake", "field", "road", "building")]
+    counted = []
+
+    def watched(inner):
+        counted.append(Counted(inner))
+        return counted[-1]
+
+    settings = Settings(traces=tmp_path, **LIKELY)
+    one = toolbox_over(settings, [seat(settings, segmenter=watched)])
+    async with Agent(settings, toolbox=one) as agent:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(agent.segment(picture, "x", hints=Hints(box=box, phrase=phrase)))
+                for box, phrase in asked
+            ]
+        together = [task.result() for task in tasks]
+    assert sorted(counted[0].encoded) == sorted(set(counted[0].encoded))
+    assert len(counted[0].encoded) == len(boxes)
+
+    async with Agent(settings, toolbox=toolbox(settings)) as agent:
+        for (box, phrase), answer in zip(asked, together, strict=True):
+            alone = await agent.segment(picture, "x", hints=Hints(box=box, phrase=phrase))
+            assert np.array_equal(alone.mask, answer.mask)
+            assert alone.targets[0].score == answer.targets[0].score
+    assert any(answer.mask.any() for answer in together)
+    for answer in together[:4]:
+        assert np.array_equal((await replay(answer.trace_path)).answer.mask, answer.mask)
+
+
+class Quick:
+    """Both tools at once, and at once: what is tested with it is how often they are called."""
+
+    def similarity(self, crop, phrase):
+        return np.eye(4, dtype=np.float32)
+
+    def encode(self, crop):
+        return crop
+
+    def from_points(self, encoded, points, positive):
+        return Masks.of(np.ones((1, *encoded.size), dtype=bool), np.ones(1))
+
+    def from_text(self, encoded, phrase):
+        return Masks.of(np.ones((1, *encoded.size), dtype=bool), np.ones(1))
+
+
+async def test_sixteen_queries_of_eight_targets_hold_no_more_encodings_than_allowed(tmp_path, picture):
+    replies = [
+        {
+            "image": "*",
+            "query": f"query {q}",
+            "status": "found",
+            "targets": [{"box": [30 + t, 30 + q, 90 + t, 80 + q], "phrase": "hall"} for t in range(8)],
+        }
+        for q in range(16)
+    ]
+    (tmp_path / "script.json").write_text(json.dumps({"replies": replies}))
+    counted = Counted(Quick())
+    settings = Settings(grounder=f"scripted:{tmp_path / 'script.json'}", traces="none", max_encoded=2)
+    one = toolbox_over(settings, [Makers(Quick, lambda: counted)])
+    async with Agent(settings, toolbox=one) as agent, asyncio.TaskGroup() as group:
+        for query in range(16):
+            group.create_task(agent.segment(picture, f"query {query}"))
+
+    assert len(counted.encoded) == len(set(counted.encoded)) == 128
+    assert counted.most <= 2
+
+
+async def test_two_devices_share_the_work(tmp_path, picture):
+    settings = Settings(devices="cpu,cpu", traces="none", **LIKELY)
+    seats = []
+
+    def watched(inner):
+        seats.append(Counted(inner))
+        return seats[-1]
+
+    two = toolbox_over(settings, [seat(settings, segmenter=watched) for _ in settings.devices])
+    async with Agent(settings, toolbox=two) as agent, asyncio.TaskGroup() as group:
+        for i in range(6):
+            box = (10 * i, 5 * i, 100 + 10 * i, 90 + 5 * i)
+            group.create_task(agent.segment(picture, "x", hints=Hints(box=box, phrase="hall")))
+
+    assert sorted(len(one.encoded) for one in seats) == [3, 3]
+
+
+class Failing:
+    """A segmenter that fails the first time it is asked for a phrase."""
+
+    def __init__(self, inner, fault):
+        self.inner, self.faults = inner, [fault]
+        self.encode = inner.encode
+        self.from_points = inner.from_points
+
+    def from_text(self, encoded, phrase):
+        if self.faults:
+            raise self.faults.pop()
+        return self.inner.from_text(encoded, phrase)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(MemoryExhausted("cpu ran out of memory"), OutOfMemory), (ToolError("SAM3 gave NaN"), ToolFailed)],
+)
+async def test_after_a_failure_the_next_query_works(tmp_path, picture, fault, error):
+    settings = Settings(traces=tmp_path, **LIKELY)
+    one = toolbox_over(settings, [seat(settings, segmenter=lambda inner: Failing(inner, fault))])
+    hints = Hints(box=(10, 10, 150, 140), phrase="lake")
+    async with Agent(settings, toolbox=one) as agent:
+        with pytest.raises(error) as caught:
+            await agent.segment(picture, "x", hints=hints)
+        assert load(tmp_path / f"{caught.value.trace_id}.json").error.code == error.code
+        after = await agent.segment(picture, "x", hints=hints)
+    async with Agent(settings, toolbox=toolbox(settings)) as agent:
+        assert np.array_equal((await agent.segment(picture, "x", hints=hints)).mask, after.mask)
+
+
+@pytest.mark.parametrize("profile", ["default", "paper", "released-code"])
+@pytest.mark.parametrize("variant", ["full", "clip-sam3", "sam3-text"])
+async def test_profiles_and_variants_run_and_replay(tmp_path, picture, profile, variant):
+    settings = Settings(traces=tmp_path, profile=profile, variant=variant, grounder="classical", **LIKELY)
+    async with Agent(settings, toolbox=toolbox(settings)) as agent:
+        answer = await agent.segment(picture, "Segment the lake.")
+        assert answer.targets
+    assert np.array_equal((await replay(answer.trace_path)).answer.mask, answer.mask)
+
+
+@pytest.mark.parametrize("mode", ["instances", "semantic", "both"])
+async def test_what_counts_of_the_answer_to_a_phrase_is_a_setting(tmp_path, picture, mode):
+    settings = Settings(traces=tmp_path, variant="text", text_mode=mode, **LIKELY)
+    async with Agent(settings, toolbox=toolbox(settings)) as agent:
+        answer = await agent.segment(picture, "x", hints=Hints(box=(10, 10, 150, 140), phrase="lake"))
+    trace = load(answer.trace_path)
+
+    assert trace.method["text_mode"] == mode
+    assert len(next(step for step in trace.steps if step.seam == "text").output.masks) >= 1
+
+
+def test_choosing_the_models_loads_nothing_yet(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import sys; from geoseg_agent.backends import toolbox_of; from geoseg_agent.settings import Settings;"
+                "toolbox_of(Settings(tools='models')); assert 'torch' not in sys.modules"
+            ),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert toolbox_of(Settings(tools="models")).engine == ENGINE
