@@ -47,7 +47,7 @@ class Gate:
         await self._admit()
         if self._closed:
             self._places.release()
-            raise _closed()
+            raise closed()
         self.running += 1
         self._empty.clear()
         clock = asyncio.timeout(deadline)
@@ -59,7 +59,7 @@ class Gate:
             if not clock.expired():
                 raise
             if self._closed:
-                raise _closed() from error
+                raise closed() from error
             raise DeadlineExceeded(
                 f"the query took longer than its deadline of {deadline:g} s",
                 hint="raise GEOSEG_DEADLINE, or pass deadline=... seconds",
@@ -94,5 +94,6 @@ class Gate:
             self.waiting -= 1
 
 
-def _closed() -> ConfigError:
+def closed() -> ConfigError:
+    """What a query ends with when its Agent is closed."""
     return ConfigError("this Agent is closed", hint="ask inside its `async with` block, or make a new one")

@@ -13,7 +13,7 @@ It holds no retries, threads, clocks or environment access: those have one place
 
 from __future__ import annotations
 
-from asyncio import TaskGroup
+from asyncio import CancelledError, TaskGroup, current_task
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from structlog.contextvars import bound_contextvars
 
-from geoseg_agent.admission import Gate
+from geoseg_agent.admission import Gate, closed
 from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
 from geoseg_agent.correct import Corrected, correct
 from geoseg_agent.errors import DeadlineExceeded, first_error
@@ -114,7 +114,13 @@ class Agent:
             ConfigError: a device, a model or its weights are not there.
             ToolFailed: a model cannot be loaded.
         """
-        await self._guarded.warm_up()
+        try:
+            await self._guarded.warm_up()
+        except CancelledError as error:
+            task = current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise closed() from error  # it was the loading that was cancelled, and not who waits for it
+            raise
 
     async def segment(
         self, image: Picture, query: str, *, hints: Hints | None = None, deadline: float | None = None

@@ -79,6 +79,11 @@ class Encodings:
             self._places.release()
             raise
 
+    def forget_idle(self) -> None:
+        """Let go of what nobody uses, to give its memory back."""
+        for crop in [crop for crop, entry in self._entries.items() if not entry.users and entry.making.done()]:
+            self._drop(crop)
+
     def _left(self, crop: Hashable, entry: _Entry) -> None:
         made = entry.making
         broken = made.done() and (made.cancelled() or made.exception() is not None)

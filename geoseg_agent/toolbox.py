@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from geoseg_agent.encodings import Encodings
 from geoseg_agent.lanes import Lane
+from geoseg_tools.errors import MemoryExhausted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
@@ -61,6 +62,14 @@ class _Seat(NamedTuple):
     matcher: _Worker
     segmenter: _Worker
     encodings: Encodings
+
+    async def ask(self, job: Callable[[Any], T]) -> T:
+        """What `job` gives for the segmenter; where its memory ran out, what is idle there is let go."""
+        try:
+            return await self.segmenter.run(job)
+        except MemoryExhausted:
+            self.encodings.forget_idle()
+            raise
 
     @property
     def workers(self) -> tuple[_Worker, ...]:
@@ -138,7 +147,7 @@ class LocalToolbox:
         key = self._identity(crop)
         seat = next((seat for seat in self._seats if key in seat.encodings), None)
         seat = seat or self._free(crop, lambda one: one.encodings.wanted)
-        async with seat.encodings.of(key, lambda: seat.segmenter.run(lambda tool: tool.encode(crop))) as encoded:
+        async with seat.encodings.of(key, lambda: seat.ask(lambda tool: tool.encode(crop))) as encoded:
             yield _Handle(encoded, seat)
 
     async def similarity(self, crop: Crop, phrase: str) -> Heat:
@@ -150,13 +159,13 @@ class LocalToolbox:
     async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """As `Toolbox.from_points`."""
         encoded, seat = handle
-        masks: Masks = await seat.segmenter.run(lambda tool: tool.from_points(encoded, points, positive))
+        masks: Masks = await seat.ask(lambda tool: tool.from_points(encoded, points, positive))
         return masks
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""
         encoded, seat = handle
-        masks: Masks = await seat.segmenter.run(lambda tool: tool.from_text(encoded, phrase))
+        masks: Masks = await seat.ask(lambda tool: tool.from_text(encoded, phrase))
         return masks
 
     async def aclose(self) -> None:
@@ -164,6 +173,8 @@ class LocalToolbox:
         for seat in self._seats:
             for worker in seat.workers:
                 worker.lane.close()
+                worker.tool = None
+            seat.encodings.forget_idle()
 
     def _free(self, crop: Crop, load: Callable[[_Seat], int]) -> _Seat:
         if self._place == "image":

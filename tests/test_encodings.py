@@ -125,6 +125,16 @@ async def test_one_that_fails_fails_for_all_who_wait_and_is_made_again_for_the_n
     assert await asyncio.wait_for(making.use("a"), 1) == "encoded a"
 
 
+async def test_what_is_idle_can_be_let_go_and_what_is_used_stays():
+    making = Making(2, keep=True)
+    await making.use("idle")
+    async with making.store.of("used", lambda: making.encode("used")):
+        making.store.forget_idle()
+        assert "idle" not in making.store
+        assert "used" in making.store
+        assert await asyncio.wait_for(making.use("third"), 1) == "encoded third"
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_whatever_is_cancelled_or_fails_every_place_comes_back(seed):
     rng = random.Random(seed)
@@ -152,6 +162,6 @@ async def test_whatever_is_cancelled_or_fails_every_place_comes_back(seed):
     faults = [task.exception() for task in tasks if not task.cancelled()]
     assert all(fault is None or isinstance(fault, ValueError) for fault in faults)
 
-    async with asyncio.timeout(1), making.store.of("x", lambda: making.encode("x")):
-        async with making.store.of("y", lambda: making.encode("y")):
-            assert making.store.wanted == 2
+    x, y = making.store.of("x", lambda: making.encode("x")), making.store.of("y", lambda: making.encode("y"))
+    async with asyncio.timeout(1), x, y:
+        assert making.store.wanted == 2

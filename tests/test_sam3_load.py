@@ -112,9 +112,8 @@ def test_every_tensor_that_does_not_belong_is_told(changed):
     assert "GEOSEG_SAM3_CHECKPOINT" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["detector.transformer.decoder.query_embed.weight", "tracker.no_mem_embed"])
-def test_one_tensor_is_enough_to_be_refused(changed, name):
-    path = changed(lambda state: {other: tensor for other, tensor in state.items() if other != name})
+def test_one_tensor_is_enough_to_be_refused(changed):
+    path = changed(lambda state: {name: tensor for name, tensor in state.items() if name != "tracker.no_mem_embed"})
     with pytest.raises(WeightsError, match="model: 1 missing"):
         small(path)
 
@@ -123,7 +122,7 @@ def test_names_without_a_prefix(changed):
     path = changed(lambda state: {name.removeprefix("detector."): tensor for name, tensor in state.items()})
     with pytest.raises(WeightsError, match="belong neither to detector nor to tracker"):
         small(path)
-    path = changed(lambda state: {"detector." + tiny_sam3.TRACKER + "x": torch.zeros(1), "tracker.x": torch.zeros(1)})
+    path = changed(lambda _: {"detector." + tiny_sam3.TRACKER + "x": torch.zeros(1), "tracker.x": torch.zeros(1)})
     with pytest.raises(WeightsError, match="belong neither to detector nor to tracker \\(but some to both\\)"):
         small(path)
 

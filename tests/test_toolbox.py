@@ -9,7 +9,17 @@ from functools import partial
 import numpy as np
 import pytest
 
-from geoseg_agent import ConfigError, Image, InvalidReply, OutOfMemory, ToolFailed, WeightsMissing
+from geoseg_agent import (
+    Agent,
+    ConfigError,
+    Hints,
+    Image,
+    InvalidReply,
+    OutOfMemory,
+    Settings,
+    ToolFailed,
+    WeightsMissing,
+)
 from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.toolbox import LocalToolbox, Makers
 from geoseg_agent.types import GroundingReply, Query, Target
@@ -216,10 +226,10 @@ async def test_nothing_is_built_before_it_is_needed_and_then_once():
         for _ in range(5):
             group.create_task(box.warm_up())
     await box.warm_up()
+    assert box.weights == {"slow": "1" * 64}
     await box.aclose()
 
     assert len(built) == 4
-    assert box.weights == {"slow": "1" * 64}
 
 
 async def test_one_that_cannot_be_built_is_tried_again_by_the_next_query():
@@ -237,6 +247,42 @@ async def test_one_that_cannot_be_built_is_tried_again_by_the_next_query():
     assert caught.value.hint == "set GEOSEG_SAM3_CHECKPOINT"
     await box.warm_up()
     await box.aclose()
+
+
+async def test_when_memory_runs_out_what_is_idle_is_let_go():
+    class Full(Slow):
+        def from_text(self, encoded, phrase):
+            raise MemoryExhausted("cuda:0 ran out of memory")
+
+    seats = [Makers(Full, Full)]
+    box = LocalToolbox("full", seats, defaults={}, max_encoded=2, keep=True)
+    async with box.encode(IMAGE.crop(Box(0, 0, 9, 9))):
+        pass
+    store = box._seats[0].encodings
+    async with box.encode(CROP) as handle:
+        assert IMAGE.crop(Box(0, 0, 9, 9)) in store
+        with pytest.raises(MemoryExhausted):
+            await box.from_text(handle, "x")
+        assert CROP in store
+    await box.aclose()
+
+    assert IMAGE.crop(Box(0, 0, 9, 9)) not in store
+
+
+async def test_closing_while_the_models_are_loaded_ends_those_who_wait():
+    def make():
+        time.sleep(0.2)
+        return Slow()
+
+    box = LocalToolbox("slow", [Makers(make, partial(make))], defaults={})
+    agent = Agent(Settings(traces="none"), toolbox=box)
+    waiting = [asyncio.create_task(agent.segment(IMAGE, "x", hints=Hints(box=(0, 0, 9, 9)))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    await agent.aclose()
+
+    for task in waiting:
+        with pytest.raises(ConfigError, match="this Agent is closed"):
+            await asyncio.wait_for(task, 1)
 
 
 async def test_matcher_and_segmenter_work_beside_each_other():
