@@ -128,6 +128,22 @@ class Sam3:
             f"answering points on a crop of {_said(encoded.size)}", lambda: self._pointed(encoded, points, positive)
         )
 
+    def count_passes(self, crop: Crop) -> int:
+        """How often the image backbone runs for a crop that is asked for a phrase and a point: once, or `encode` fails.
+
+        Raises:
+            ToolError, MemoryExhausted: as the calls it makes.
+        """
+        runs: list[None] = []
+        hook = self._model.backbone.vision_backbone.trunk.register_forward_hook(lambda *_: runs.append(None))
+        try:
+            encoded = self.encode(crop)
+            self.from_text(encoded, "thing")
+            self.from_points(encoded, np.array([[crop.size[1] // 2, crop.size[0] // 2]]), np.array([True]))
+        finally:
+            hook.remove()
+        return len(runs)
+
     def _asked(self, encoded: Encoded, text: str) -> Masks:
         phrase = self._phrases.read(text)
         out = self._model.forward_grounding(
