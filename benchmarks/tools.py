@@ -259,7 +259,9 @@ def broken(figures: dict[str, Any], mode: str) -> list[str]:
 def show(figures: dict[str, Any], console: Console) -> None:
     ceilings = figures["ceiling"]
     known = ", ".join(f"{value / 1e9:,.0f} GFLOP/s in {kind}" for kind, value in ceilings.items())
-    console.print(f"\n[bold]{figures['models']}[/bold], {figures['threads']} threads; a large product reaches {known}")
+    console.print(
+        f"\n[bold]{figures['models']}[/bold], {figures['threads']} threads; a large product reaches {known}"
+    )
     console.print(f"one encoding holds {figures['encoding MB']:.1f} MB")
     for policy in POLICIES:
         one = figures[policy]

@@ -129,7 +129,7 @@ class Sam3:
         )
 
     def count_passes(self, crop: Crop) -> int:
-        """How often the image backbone runs for a crop that is asked for a phrase and a point: once, or `encode` fails.
+        """How often the image backbone runs for a crop, a phrase and a point; once, where the encoding is shared.
 
         Raises:
             ToolError, MemoryExhausted: as the calls it makes.
