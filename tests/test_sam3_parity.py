@@ -1,5 +1,6 @@
 """What comes out is what the official package would say, whatever was asked before."""
 
+import asyncio
 import gc
 import random
 import weakref
@@ -16,6 +17,9 @@ import torch
 from PIL import Image
 from sam3.model.sam3_image_processor import Sam3Processor
 
+from geoseg_agent.models import toolbox_over
+from geoseg_agent.settings import Settings
+from geoseg_agent.toolbox import Makers
 from geoseg_tools import Box, Crop, MemoryExhausted, Scene, tight, whole
 from geoseg_tools.sam3 import Sam3, upstream
 from geoseg_tools.sam3.holes import filled
@@ -74,6 +78,14 @@ def official_text(of, phrase):
     return state["masks"][order, 0].numpy(), state["scores"][order].numpy()
 
 
+def official_points(of, where, positive):
+    with torch.inference_mode():
+        masks, iou, _ = model().predict_inst(
+            official_state(of), point_coords=where.copy(), point_labels=positive.astype(int), multimask_output=True
+        )
+    return masks[iou.argmax()].astype(bool), iou.max()
+
+
 def same(one, other):
     return (
         one.size == other.size
@@ -114,16 +126,10 @@ def test_points_are_answered_as_the_official_predictor_answers_them(size):
     for seed, n in ((0, 1), (1, 3), (2, 5)):
         where, positive = points(size, seed, n)
         ours = segmenter().from_points(encoded, where, positive)
-        with torch.inference_mode():
-            masks, iou, _ = model().predict_inst(
-                official_state(crop(size)),
-                point_coords=where.copy(),
-                point_labels=positive.astype(int),
-                multimask_output=True,
-            )
+        mask, iou = official_points(crop(size), where, positive)
         assert len(ours) == 1
-        assert np.array_equal(ours.masks[0], masks[iou.argmax()].astype(bool))
-        assert abs(ours.scores[0] - iou.max()) < 1e-6
+        assert np.array_equal(ours.masks[0], mask)
+        assert abs(ours.scores[0] - iou) < 1e-6
 
 
 def test_points_are_answered_from_the_official_coarse_mask(monkeypatch):
@@ -310,3 +316,39 @@ def test_the_whole_scene_as_a_crop():
     one = Crop(scene, whole(scene.size), whole(scene.size))
     ours = segmenter().from_text(segmenter().encode(one), "water")
     assert np.array_equal(ours.masks, official_text(one, "water")[0])
+
+
+async def test_sixteen_queries_at_once_get_the_official_answers_and_every_crop_is_seen_once():
+    pytest.importorskip("skimage", reason="without scikit-image the official predictor leaves the holes on the CPU")
+    crops = [crop(size, seed) for seed, size in enumerate([(60, 90), (112, 112), (33, 140), (90, 61)])]
+    asked = [(one, PHRASES[i % 3], i) for i, one in enumerate(crops * 4)]
+    tools = toolbox_over(Settings(max_encoded=4), [Makers(segmenter, segmenter)])
+    passes = []
+
+    async def ask(one, phrase, seed):
+        draw = random.Random(seed)
+        where, positive = points(one.size, seed)
+        async with tools.encode(one) as handle, asyncio.TaskGroup() as both:
+            await asyncio.sleep(draw.random() / 50)
+            text = both.create_task(tools.from_text(handle, phrase))
+            await asyncio.sleep(draw.random() / 50)
+            pointed = both.create_task(tools.from_points(handle, where, positive))
+        return text.result(), pointed.result()
+
+    hook = model().backbone.vision_backbone.trunk.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(*one)) for one in asked]
+    finally:
+        hook.remove()
+        await tools.aclose()
+
+    assert len(passes) == len(crops)
+    for (one, phrase, seed), task in zip(asked, tasks, strict=True):
+        text, pointed = task.result()
+        masks, scores = official_text(one, phrase)
+        assert np.array_equal(text.masks, masks)
+        assert np.abs(text.scores - scores).max() < 1e-6
+        mask, iou = official_points(one, *points(one.size, seed))
+        assert np.array_equal(pointed.masks[0], mask)
+        assert abs(pointed.scores[0] - iou) < 1e-6
