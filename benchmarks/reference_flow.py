@@ -56,6 +56,7 @@ class Models(NamedTuple):
         resolution: side of SAM3's input.
         side: of CLIP's.
         half: SAM3 under autocast to bfloat16.
+        compiled: SAM3 by torch.compile.
     """
 
     name: str
@@ -65,7 +66,8 @@ class Models(NamedTuple):
     device: torch.device
     resolution: int
     side: int
-    half: bool
+    half: bool = False
+    compiled: bool = False
 
     def matcher(self) -> ClipSurgery:
         """CLIP Surgery with caches of its own, over the same weights; it knows the feature of the empty text."""
@@ -91,14 +93,14 @@ def small() -> Models:
 
     words = tiny_clip.Words(tiny_clip.SMALL["text_cfg"]["vocab_size"])
     clip = tiny_clip.random_model(tiny_clip.SMALL)
-    return Models("small", tiny_sam3.build(), clip, words, torch.device("cpu"), tiny_sam3.RESOLUTION, 64, half=False)
+    return Models("small", tiny_sam3.build(), clip, words, torch.device("cpu"), tiny_sam3.RESOLUTION, 64)
 
 
 def full(device: torch.device, *, half: bool, compiled: bool) -> Models:
     """Models of the released size with random weights, drawn so that there is something to find."""
     torch.manual_seed(0)
     with devices.on(device):
-        sam3 = upstream.build(torch.device("cpu"), compiled=compiled).requires_grad_(requires_grad=False)
+        sam3 = upstream.build(device, compiled=compiled).requires_grad_(requires_grad=False)
     text = sam3.backbone.language_backbone.encoder
     for name in _TOKENS:
         torch.nn.init.normal_(getattr(text, name), std=0.01)
@@ -109,7 +111,7 @@ def full(device: torch.device, *, half: bool, compiled: bool) -> Models:
     clip = build(entry).requires_grad_(requires_grad=False).to(device)
     name = f"full, {'bfloat16' if half else 'float32'}{', compiled' if compiled else ''}"
     side = sam3.inst_interactive_predictor.model.image_size
-    return Models(name, sam3.to(device), clip, SimpleTokenizer(), device, side, entry.side, half=half)
+    return Models(name, sam3, clip, SimpleTokenizer(), device, side, entry.side, half=half, compiled=compiled)
 
 
 class Span(NamedTuple):
@@ -289,8 +291,9 @@ class Cost(NamedTuple):
     """What the stages take, whoever calls them.
 
     Attributes:
-        operations: floating-point operations by stage, those of products and convolutions.
-        encoding: bytes of one encoding.
+        operations: floating-point operations by stage, those of products and convolutions; none where SAM3 is
+            compiled, for a compiled kernel tells nobody what it computes.
+        encoding: bytes that one encoding keeps.
     """
 
     operations: dict[str, int]
@@ -304,6 +307,8 @@ def cost(models: Models, crop: Crop, threshold: float) -> Cost:
     counts: dict[str, int] = {}
 
     def counted(stage: str, job: Callable[[], Any]) -> Any:
+        if models.compiled:
+            return job()
         with FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention}) as counter:
             made = job()
         counts[stage] = counter.get_total_flops()
@@ -315,7 +320,8 @@ def cost(models: Models, crop: Crop, threshold: float) -> Cost:
     counted("text", lambda: segmenter.from_text(encoded, "warm up"))
     wait_for(models.device)
     tensors = (*encoded.pyramid, *encoded.positions, encoded.embedding, *encoded.details)
-    return Cost(counts, sum(tensor.nbytes for tensor in tensors))
+    held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return Cost(counts, sum(held.values()))
 
 
 def ceiling(device: torch.device, dtype: torch.dtype, side: int) -> float:

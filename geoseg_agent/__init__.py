@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geoseg_agent.errors import (
         BudgetExceeded,
         ConfigError,
+        DatasetError,
         DeadlineExceeded,
         DialectRefused,
         EndpointError,
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 _ERRORS = (
     "BudgetExceeded",
     "ConfigError",
+    "DatasetError",
     "DeadlineExceeded",
     "DialectRefused",
     "EndpointError",
@@ -92,6 +94,7 @@ __all__ = [
     "Agent",
     "BudgetExceeded",
     "ConfigError",
+    "DatasetError",
     "DeadlineExceeded",
     "DialectRefused",
     "EndpointError",

@@ -6,13 +6,15 @@ Shedding happens here and never later, because behind the gate a model call may 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from geoseg_agent.errors import ConfigError, DeadlineExceeded, Overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractContextManager
 
 
 class Gate:
@@ -34,10 +36,11 @@ class Gate:
         self._closed = False
 
     @asynccontextmanager
-    async def enter(self, deadline: float | None) -> AsyncIterator[None]:
+    async def enter(self, deadline: float | None) -> AsyncIterator[Callable[[], AbstractContextManager[None]]]:
         """Hold a place for the block, which may take `deadline` seconds from its admission (None: any time).
 
-        Time spent waiting for a place does not count; bound it with `max_queued`, or from outside.
+        Time spent waiting for a place does not count; bound it with `max_queued`, or from outside. Nor does time
+        spent in the context that the block is given a function for.
 
         Raises:
             Overloaded: `max_queued` queries wait already; raised at once, before anything is paid.
@@ -54,7 +57,7 @@ class Gate:
         self._clocks.add(clock)
         try:
             async with clock:
-                yield
+                yield partial(self._stopped, clock)
         except TimeoutError as error:
             if not clock.expired():
                 raise
@@ -70,6 +73,18 @@ class Gate:
             if not self.running:
                 self._empty.set()
             self._places.release()
+
+    @contextmanager
+    def _stopped(self, clock: asyncio.Timeout) -> Iterator[None]:
+        """Stop the clock while the block runs; closing the gate still ends it."""
+        loop, end = asyncio.get_running_loop(), clock.when()
+        left = None if end is None else end - loop.time()
+        clock.reschedule(None)
+        try:
+            yield
+        finally:
+            if left is not None and not self._closed:
+                clock.reschedule(loop.time() + left)
 
     async def close(self) -> None:
         """End every block, wait until they have ended, and admit nobody any more; safe to call twice."""

@@ -1,7 +1,7 @@
 """The controller: one question to one image, as a straight line.
 
-    warm_up           models are loaded, by the first query
     Gate.enter        wait for a place; the deadline starts
+    warm_up           the first query loads the models, the clock stopped
     recording         the journal is open before anything is paid
     ground            what and where                       skipped when the caller or the variant says so
     segment_target    for each target, together
@@ -13,7 +13,7 @@ It holds no retries, threads, clocks or environment access: those have one place
 
 from __future__ import annotations
 
-from asyncio import CancelledError, TaskGroup, current_task
+from asyncio import TaskGroup
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from structlog.contextvars import bound_contextvars
 from geoseg_agent.admission import Gate, closed
 from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
 from geoseg_agent.correct import Corrected, correct
-from geoseg_agent.errors import DeadlineExceeded, first_error
+from geoseg_agent.errors import ConfigError, DeadlineExceeded, QueryError, first_error
 from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
 from geoseg_agent.lanes import Lane
@@ -35,18 +35,19 @@ from geoseg_agent.settings import Settings
 from geoseg_agent.trace.model import PromptRecord
 from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingToolbox, recording
 from geoseg_agent.trace.store import Store
-from geoseg_agent.types import MAX_PHRASE, GroundingReply, Hints, Query, Target
+from geoseg_agent.types import MAX_PHRASE, GroundingReply, Hints, Query, Target, clean_phrase
 from geoseg_agent.versions import versions
 from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     import PIL.Image
     from numpy.typing import NDArray
 
+    from geoseg_agent.method import Method
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.trace.recorder import Recorder
     from geoseg_agent.types import TargetMask
@@ -60,10 +61,12 @@ class Agent:
     Args:
         settings: defaults to `Settings()`, that is, the environment.
         grounder: replaces the one that the settings name.
-        toolbox: replaces the one that the settings name.
+        toolbox: replaces the one that the settings name; it is closed with the Agent.
+
+    Use it on one event loop.
 
     Raises:
-        ConfigError: a backend is unknown or cannot be built as configured.
+        ConfigError: a backend is unknown or cannot be built as configured, or was built for other constants.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Agent:
         self._grounder: Grounder = self._reviewer if inside else RecordingGrounder(self._reviewer)
         self._prompt = _prompt(found)
         self.method = self.settings.method(dict(self._guarded.defaults))
+        _check_built_for(self.method, self._guarded.fixed)
         self._gate = Gate(self.settings.max_running, self.settings.max_queued)
         self._reading = Lane("read")
         self._writing = Lane("write")
@@ -108,19 +112,15 @@ class Agent:
             lane.close()
 
     async def warm_up(self) -> None:
-        """Load the models now; otherwise the first query waits for it, before its deadline starts.
+        """Load the models now; otherwise the first query waits for it, and its deadline does not.
 
         Raises:
             ConfigError: a device, a model or its weights are not there.
             ToolFailed: a model cannot be loaded.
         """
-        try:
-            await self._guarded.warm_up()
-        except CancelledError as error:
-            task = current_task()
-            if self._closed and task is not None and not task.cancelling():
-                raise closed() from error  # it was the loading that was cancelled, and not who waits for it
-            raise
+        if self._closed:
+            raise closed()
+        await self._guarded.warm_up()
 
     async def segment(
         self, image: Picture, query: str, *, hints: Hints | None = None, deadline: float | None = None
@@ -142,10 +142,11 @@ class Agent:
         question, known = Query(query), hints or Hints()
         tape: Recorder | None = None
         with first_error(), _told_of(lambda: tape):
-            await self.warm_up()
-            async with self._gate.enter(self.settings.deadline if deadline is None else deadline):
+            async with self._gate.enter(self.settings.deadline if deadline is None else deadline) as clock_stopped:
                 picture = await self._read(image)
                 known.check(picture.size)
+                with clock_stopped():
+                    await self.warm_up()
                 header = self._header(picture, question, known)
                 async with recording(self._store, header) as tape:
                     with bound_contextvars(trace_id=tape.id):
@@ -181,17 +182,21 @@ class Agent:
             confidence=_confidence(result),
             engine=self._engine(hints),
             reasoning=reply.reasoning,
-            notes=_notes((*reply.notes, *result.notes), result.targets, hints),
+            notes=_notes((*reply.notes, *result.notes), result.targets, hints, self.method),
             trace_id=trace_id,
         )
 
     async def _ground(self, image: Image, query: Query, hints: Hints) -> GroundingReply:
         if self._grounds(hints):
             return await self._grounder.ground(image, query)
-        why = (
-            "The box comes from the caller." if hints.box else "The whole image is the target: nothing was grounded."
+        phrase = hints.phrase or clean_phrase(query.text[:MAX_PHRASE], error=QueryError)
+        cut = len(query.text) > MAX_PHRASE and hints.phrase is None
+        return GroundingReply(
+            "found",
+            (Target(hints.box or whole(image.size), phrase),),
+            "The box comes from the caller." if hints.box else "The whole image is the target: nothing was grounded.",
+            (f"Only the first {MAX_PHRASE} characters of the query were used as a phrase.",) if cut else (),
         )
-        return GroundingReply("found", (Target(hints.box or whole(image.size), query.text[:MAX_PHRASE]),), why)
 
     def _grounds(self, hints: Hints) -> bool:
         return hints.box is None and self.method.plan.grounds
@@ -245,10 +250,25 @@ def _confidence(result: Corrected) -> float | None:
     return None if result.score is None else result.score / 10
 
 
-def _notes(said: tuple[str, ...], targets: tuple[TargetMask, ...], hints: Hints) -> tuple[str, ...]:
+def _check_built_for(method: Method, fixed: Mapping[str, Any]) -> None:
+    """Refuse tools that were built with other constants than the trace would say."""
+    for name, value in fixed.items():
+        if getattr(method, name) != value:
+            raise ConfigError(
+                f"the toolbox was built with {name} {value!r}, the settings say {getattr(method, name)!r}",
+                hint="build it from the same settings",
+            )
+
+
+def _notes(said: tuple[str, ...], targets: tuple[TargetMask, ...], hints: Hints, method: Method) -> tuple[str, ...]:
+    unused = []
+    if hints.points and not method.plan.points:
+        unused.append(f"points were not used: the variant {method.variant} has no route A")
+    elif method.point_prompt == "each" and any(not point.positive for point in hints.points):
+        unused.append("points that are not on the thing were not used: each point prompts an object of its own")
     lost = [
         f"the point ({p.x}, {p.y}) lies in no target's region and was not used; give a box with it"
         for p in hints.points
         if not any(t.roi.x1 <= p.x < t.roi.x2 and t.roi.y1 <= p.y < t.roi.y2 for t in targets)
     ]
-    return tuple(dict.fromkeys([*said, *(note for target in targets for note in target.notes), *lost]))
+    return tuple(dict.fromkeys([*said, *(note for target in targets for note in target.notes), *unused, *lost]))

@@ -11,9 +11,10 @@ import numpy as np
 
 from geoseg_agent.backends import toolbox_of
 from geoseg_agent.doctor import Finding
-from geoseg_agent.errors import GeoSegError
+from geoseg_agent.errors import GeoSegError, first_error
 from geoseg_agent.guard import GuardedToolbox, faults
 from geoseg_agent.imagery import Image
+from geoseg_agent.models import EXTRA
 from geoseg_agent.toolbox import LocalToolbox
 from geoseg_agent.versions import versions
 from geoseg_tools.geometry import Box, whole
@@ -66,15 +67,17 @@ async def examine_models(settings: Settings, told: Callable[[int, int], None]) -
     """Load the models of the settings, let them test themselves, and time each stage on a drawn scene.
 
     Args:
-        settings: with `tools` models, or a toolset of one's own.
+        settings: with `tools` models, or a toolset of one's own, of which only the stages are timed.
         told: is given how many of how many steps are done, for those who wait.
     """
-    findings = [*_packages(), *_weights(settings)]
+    ours = settings.tools == "models"
+    findings = [*_packages(), *_weights(settings)] if ours else []
     stages: list[Stage] = []
     try:
         async with _opened(settings) as (tools, guarded):
-            with faults("naming the devices"):
-                findings += _devices(settings)
+            if ours:
+                with faults("naming the devices"):
+                    findings += _devices(settings)
             told(0, _STEPS)
             began = perf_counter()
             await guarded.warm_up()
@@ -85,7 +88,8 @@ async def examine_models(settings: Settings, told: Callable[[int, int], None]) -
                 findings += [finding async for finding in _self_tests(tools)]
             told(2, _STEPS)
             stages += [stage async for stage in _timed(guarded)]
-            findings += _peaks(settings)
+            if ours:
+                findings += _peaks(settings)
     except GeoSegError as error:
         findings.append(Finding("tools", "broken", error.message, error.hint or ""))
     return Checkup(findings, stages)
@@ -106,22 +110,30 @@ def _packages() -> Iterator[Finding]:
         if name in known:
             yield Finding(name, "ready", known[name])
         else:
-            yield Finding(name, "missing", "not installed", "pip install 'geoseg-agent[models]'")
+            yield Finding(name, "missing", "not installed", EXTRA)
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
+    """Which files were named; what the hub's cache holds is only known to its client, when it is asked."""
     for part, path, hub in (
-        ("clip weights", settings.clip_checkpoint, f"{settings.clip_model}, from the hub or its cache"),
-        ("sam3 weights", settings.sam3_checkpoint, "facebook/sam3, from the hub (gated) or its cache"),
+        (
+            "clip weights",
+            settings.clip_checkpoint,
+            f"no file is named: {settings.clip_model}, from the hub or its cache",
+        ),
+        (
+            "sam3 weights",
+            settings.sam3_checkpoint,
+            "no file is named: facebook/sam3, from the hub (gated) or its cache",
+        ),
     ):
+        variable = f"GEOSEG_{part.split()[0].upper()}_CHECKPOINT"
         if path is None:
             yield Finding(part, "ready", hub)
         elif path.expanduser().is_file():
             yield Finding(part, "ready", f"{path}, {path.expanduser().stat().st_size / _MIB:.0f} MiB")
         else:
-            yield Finding(
-                part, "broken", f"{path} is not there", f"GEOSEG_{part.replace(' weights', '').upper()}_CHECKPOINT"
-            )
+            yield Finding(part, "broken", f"{path} is not there", f"set {variable} to the file")
 
 
 def _devices(settings: Settings) -> Iterator[Finding]:
@@ -189,11 +201,12 @@ async def _timed(tools: GuardedToolbox) -> AsyncIterator[Stage]:
         began = perf_counter()
         yield since("points", began, _counted(await tools.from_points(handle, points, positive)))
     began = perf_counter()
-    async with asyncio.TaskGroup() as beside:
-        beside.create_task(tools.similarity(again, _PHRASE))
-        async with tools.encode(again) as handle:
-            await tools.from_text(handle, _PHRASE)
-            await tools.from_points(handle, points, positive)
+    with first_error():
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(tools.similarity(again, _PHRASE))
+            async with tools.encode(again) as handle:
+                await tools.from_text(handle, _PHRASE)
+                await tools.from_points(handle, points, positive)
     yield since("one target, both routes", began, "similarity beside encode, then both prompts")
 
 

@@ -283,4 +283,16 @@ def main() -> None:
         # Typer turns a KeyboardInterrupt into this code, without a word.
         if ended.code == _INTERRUPTED:
             err.print("interrupted")
+            _leave_at_once()
         raise
+
+
+def _leave_at_once() -> None:
+    """End the process although a thread still loads a model, which nothing can interrupt; traces are written."""
+    import os  # noqa: PLC0415 - only now
+    import threading  # noqa: PLC0415
+
+    if any(thread.name.startswith("geoseg-") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_INTERRUPTED)

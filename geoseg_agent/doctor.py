@@ -15,6 +15,7 @@ from geoseg_agent.grounding.chat import FRAMES
 from geoseg_agent.grounding.endpoint.verdicts import find, is_off
 from geoseg_agent.grounding.messages import prompt_of
 from geoseg_agent.grounding.model_profiles import agree
+from geoseg_agent.models import EXTRA, NEEDS
 from geoseg_agent.settings import Settings
 from geoseg_agent.versions import versions
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 State = Literal["ready", "missing", "broken"]
 
 _RUN = "geoseg doctor grounding"
-_MODELS = ("torch", "torchvision", "sam3", "open_clip", "psutil")
 
 
 class Finding(NamedTuple):
@@ -178,8 +178,8 @@ def _traces(settings: Settings) -> Finding:
 
 
 def _extra() -> Iterator[Finding]:
-    missing = [name for name in _MODELS if find_spec(name) is None]
+    missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
-        yield Finding("[models] extra", "missing", f"no {', '.join(missing)}", "pip install 'geoseg-agent[models]'")
+        yield Finding("[models] extra", "missing", f"no {', '.join(missing)}", EXTRA)
     else:
         yield Finding("[models] extra", "ready", "installed; geoseg doctor models tries the models")

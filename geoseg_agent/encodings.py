@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from geoseg_agent.lanes import stood_in_line
+from geoseg_agent.lanes import apart, stood_in_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
@@ -52,14 +52,16 @@ class Encodings:
         entry = self._entries.get(crop)
         shared = entry is not None
         if entry is None:
-            entry = self._entries[crop] = _Entry(asyncio.create_task(self._make(encode)))
+            entry = self._entries[crop] = _Entry(asyncio.create_task(self._make(encode), context=apart()))
         entry.users += 1
         began = perf_counter()
         try:
-            # Shielded: who gives up must not take it away from those who wait for the same crop.
-            encoded = await asyncio.shield(entry.making)
-            if shared:
-                stood_in_line(perf_counter() - began)
+            try:
+                # Shielded: who gives up must not take it away from those who wait for the same crop.
+                encoded = await asyncio.shield(entry.making)
+            finally:
+                if shared or not entry.making.done():
+                    stood_in_line(perf_counter() - began)
             yield encoded
         finally:
             entry.users -= 1

@@ -3,7 +3,8 @@
     GeoSegError
     ├── InputError               what was handed in cannot be used            exit 2
     │   ├── ImageError           bad_image
-    │   └── QueryError           bad_query
+    │   ├── QueryError           bad_query
+    │   └── DatasetError         bad_dataset
     ├── ConfigError              the set-up is wrong or incomplete            exit 3
     │   ├── UnknownBackend
     │   ├── MissingExtra
@@ -31,6 +32,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from traceback import clear_frames
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -80,6 +82,12 @@ class QueryError(InputError):
     """The query or a hint is malformed."""
 
     code = "bad_query"
+
+
+class DatasetError(InputError):
+    """A benchmark's data set, or a run of it, is malformed; the message names file, record and rule."""
+
+    code = "bad_dataset"
 
 
 class ConfigError(GeoSegError):
@@ -207,13 +215,35 @@ def first_error() -> Iterator[None]:
     """Turn the ExceptionGroup of a TaskGroup into the first `GeoSegError` inside it, or the first error of any kind.
 
     Used at the edge of the public calls, and where a backend's tasks must fail as one; elsewhere groups stay groups.
+    Whoever keeps the error keeps none of what the failed calls worked with: pictures, encodings, arrays on a device.
     """
     try:
         yield
     except BaseExceptionGroup as group:
+        let_go(group)
         leaves = leaves_of(group)
         known = next((error for error in leaves if isinstance(error, GeoSegError)), None)
         raise (known or leaves[0]) from group
+    except Exception as error:
+        let_go(error)
+        raise
+
+
+def let_go(error: BaseException) -> None:
+    """Clear the local variables of every call that has ended with this error, its causes, or the errors inside it.
+
+    They hang on the tracebacks, and with them what the calls worked with, for as long as somebody keeps the error.
+    """
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        clear_frames(one.__traceback__)
+        waiting += [cause for cause in (one.__cause__, one.__context__) if cause is not None]
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
 
 
 def leaves_of(error: BaseException) -> list[BaseException]:

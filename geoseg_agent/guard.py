@@ -111,6 +111,7 @@ class GuardedToolbox:
         self.inner = inner
         self.engine = inner.engine
         self.defaults = inner.defaults
+        self.fixed: Mapping[str, Any] = getattr(inner, "fixed", {})
 
     @property
     def weights(self) -> Mapping[str, str]:
@@ -152,20 +153,26 @@ class GuardedToolbox:
     async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """As `Toolbox.from_points`."""
         with faults("points"):
-            return _valid_part(await self.inner.from_points(handle.inner, points, positive), handle.crop)
+            return _checked(await self.inner.from_points(handle.inner, points, positive), handle.crop)
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""
         with faults("text"):
-            return _valid_part(await self.inner.from_text(handle.inner, phrase), handle.crop)
+            return _checked(await self.inner.from_text(handle.inner, phrase), handle.crop)
 
     async def aclose(self) -> None:
         """As `Toolbox.aclose`."""
         await self.inner.aclose()
 
 
-def _valid_part(masks: Masks, crop: Crop) -> Masks:
-    """The masks without nodata pixels, at the resolution of the crop where there are any."""
+def _checked(masks: Masks, crop: Crop) -> Masks:
+    """The masks without nodata pixels, at the resolution of the crop where there are any; none that is nodata only.
+
+    Raises:
+        ToolError: they are no masks.
+    """
+    if not isinstance(masks, Masks):
+        raise ToolError(f"a route gave {type(masks).__name__}, not Masks")
     valid = crop.valid
     if valid is None or valid.all() or not len(masks):
         return masks
@@ -173,4 +180,6 @@ def _valid_part(masks: Masks, crop: Crop) -> Masks:
         parts = [Part(box, pixels & valid[box.slices]) for box, pixels in masks.parts]
     else:
         parts = [tight(resize_nearest(mask, crop.size) & valid) for mask in masks.masks]
-    return Masks(crop.size, tuple(parts), masks.scores, masks.notes)
+    left = np.array([part.pixels.any() for part in parts])
+    scores = None if masks.scores is None else masks.scores[left]
+    return Masks(crop.size, tuple(part for part, some in zip(parts, left, strict=True) if some), scores, masks.notes)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,11 +43,40 @@ def timed() -> Iterator[Timing]:
         _timing.reset(token)
 
 
+@dataclass(slots=True)
+class _Turn:
+    """One job in the queue of a lane."""
+
+    timing: Timing
+    queued: float
+    taken: bool = False
+
+    def take(self, job: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        """Do the job, on the lane's thread."""
+        self.taken = True
+        started = perf_counter()
+        self.timing.waited += started - self.queued
+        try:
+            return job(*args, **kwargs)
+        finally:
+            self.timing.took += perf_counter() - started
+
+
 def stood_in_line(seconds: float) -> None:
     """Count seconds that the call around this one waited for work that another call had asked for."""
     timing = _timing.get()
     if timing is not None:
         timing.waited += seconds
+
+
+def apart() -> Context:
+    """A context with nothing of the caller's but its timing, for a task that outlives the caller.
+
+    A task keeps its context as long as it is kept, and the context of a query holds its picture.
+    """
+    context = Context()
+    context.run(_timing.set, _timing.get())
+    return context
 
 
 class Lane:
@@ -62,19 +91,13 @@ class Lane:
 
         Cancelling the caller takes a job that has not started out of the queue; one that runs finishes unseen.
         """
-        timing = _timing.get()
-        queued = perf_counter()
-
-        def measured() -> T:
-            started = perf_counter()
-            try:
-                return job(*args, **kwargs)
-            finally:
-                if timing is not None:
-                    timing.waited += started - queued
-                    timing.took += perf_counter() - started
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, measured)
+        turn = _Turn(_timing.get() or Timing(), perf_counter())
+        try:
+            # No closure: the traceback of an error keeps a closure's variables, and nothing can clear them.
+            return await asyncio.get_running_loop().run_in_executor(self._pool, turn.take, job, args, kwargs)
+        finally:
+            if not turn.taken:
+                turn.timing.waited += perf_counter() - turn.queued
 
     def close(self) -> None:
         """Drop what is queued and let the thread end; safe to call twice."""

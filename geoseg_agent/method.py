@@ -41,8 +41,8 @@ class Plan(NamedTuple):
 
 VARIANTS: Final[Mapping[Variant, Plan]] = {
     "full": Plan(),
-    "clip-sam3": Plan(grounds=False, text=False),
-    "sam3-text": Plan(grounds=False, points=False),
+    "clip-sam3": Plan(grounds=False, refines=False, text=False),
+    "sam3-text": Plan(grounds=False, refines=False, points=False),
     "points": Plan(text=False),
     "text": Plan(points=False),
     "no-refinement": Plan(refines=False),
@@ -64,7 +64,7 @@ class Method:
         heat_norm: whether the grid is scaled to 0..1 first ("minmax") or taken as it is ("none").
         point_prompt: all points prompt one object "together", or one object "each", united.
         text_mode: what of the text prompt's answer counts: its "instances", its "semantic" mask, or "both".
-        text_threshold: score from which an instance counts, 0..1.
+        text_threshold: score above which an instance counts, 0..1.
         gamma: smallest share of the region a valid mask covers (Eq. 6); 0: any non-empty mask.
         variant: which parts of the method run.
     """

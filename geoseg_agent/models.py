@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ENGINE = "clip-surgery+sam3"
 EXTRA = "pip install 'geoseg-agent[models]'"
 
-_NEEDS = ("torch", "torchvision", "sam3", "open_clip", "psutil")
+NEEDS = ("torch", "torchvision", "sam3", "open_clip", "psutil")
 _SAMPLE = "thing"  # what a model on an accelerator is asked for once before the first query
 
 
@@ -51,10 +51,12 @@ def models_toolbox(settings: Settings) -> LocalToolbox:
 
 def toolbox_over(settings: Settings, seats: Sequence[Makers]) -> LocalToolbox:
     """The models toolset with matchers and segmenters of one's own, one pair a seat."""
+    method = settings.method({})
     return LocalToolbox(
         ENGINE,
         seats,
         defaults={},
+        fixed={"text_mode": method.text_mode, "text_threshold": method.text_threshold},
         max_encoded=settings.max_encoded,
         place="load",
         identity=_identity,
@@ -76,7 +78,7 @@ def clip_models() -> tuple[Entry, ...]:
 
 
 def _check_extra() -> None:
-    missing = [name for name in _NEEDS if find_spec(name) is None]
+    missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise MissingExtra(f"the models need {', '.join(missing)}, not installed here", hint=EXTRA)
 

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import FRAMES, Dialect
-from geoseg_agent.method import Method, Profile, TextMode, Variant, resolve
+from geoseg_agent.method import VARIANTS, Method, Profile, TextMode, Variant, resolve
 from geoseg_tools.keypoints import Normalise
 
 PREFIX = "GEOSEG_"
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         default=None, description="instances | semantic | both: what counts of the answer to a phrase"
     )
     text_threshold: float | None = Field(
-        default=None, ge=0, le=1, description="score from which an instance of the phrase counts"
+        default=None, ge=0, le=1, description="score above which an instance of the phrase counts"
     )
 
     devices: Annotated[tuple[str, ...] | None, NoDecode] = Field(
@@ -139,8 +139,9 @@ class Settings(BaseSettings):
     @field_validator("alpha", "beta")
     @classmethod
     def _no_margins(cls, value: float | None, about: ValidationInfo) -> float | None:
-        if value and about.data.get("variant") == "no-refinement":
-            raise ValueError("the variant no-refinement has no margins: leave this out, or take another variant")
+        variant = about.data.get("variant", "full")
+        if value and not VARIANTS[variant].refines:
+            raise ValueError(f"the variant {variant} has no margins: leave this out, or take another variant")
         return value
 
     @field_validator("devices", mode="before")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from geoseg_agent.encodings import Encodings
-from geoseg_agent.lanes import Lane
-from geoseg_tools.errors import MemoryExhausted
+from geoseg_agent.lanes import Lane, apart
+from geoseg_tools.errors import MemoryExhausted, ToolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
@@ -42,18 +44,33 @@ class _Worker:
         self.jobs = 0
         self.tool: Any = None
         self._make = make
+        self._closed = False
 
-    async def run(self, job: Callable[[Any], T]) -> T:
+    async def run(self, job: Callable[..., T], *args: Any) -> T:
+        if self._closed:
+            raise ToolError("these tools are closed", hint="make new ones; an Agent closes the toolbox it was given")
         self.jobs += 1
         try:
-            return await self.lane.run(lambda: job(self._ready()))
+            return await self.lane.run(self._do, job, args)
         finally:
             self.jobs -= 1
 
+    def close(self) -> None:
+        """Let the thread end and the tool go, also one that is being built; safe to call twice."""
+        self._closed = True
+        self.tool = None
+        self.lane.close()
+
+    def _do(self, job: Callable[..., T], args: tuple[Any, ...]) -> T:
+        return job(self._ready(), *args)
+
     def _ready(self) -> Any:
-        if self.tool is None:
-            self.tool = self._make()
-        return self.tool
+        if self.tool is not None:
+            return self.tool
+        made = self._make()
+        if not self._closed:
+            self.tool = made
+        return made
 
 
 class _Seat(NamedTuple):
@@ -63,10 +80,10 @@ class _Seat(NamedTuple):
     segmenter: _Worker
     encodings: Encodings
 
-    async def ask(self, job: Callable[[Any], T]) -> T:
-        """What `job` gives for the segmenter; where its memory ran out, what is idle there is let go."""
+    async def ask(self, worker: _Worker, job: Callable[..., T], *args: Any) -> T:
+        """What `job` gives for a tool of the seat; where memory ran out, what is idle there is let go."""
         try:
-            return await self.segmenter.run(job)
+            return await worker.run(job, *args)
         except MemoryExhausted:
             self.encodings.forget_idle()
             raise
@@ -88,6 +105,7 @@ class LocalToolbox:
         engine: label of the results.
         seats: how each instance is built.
         defaults: constants of the method that these tools replace.
+        fixed: constants of the method that they were built with; an Agent that works with others is refused.
         max_encoded: encoded crops alive per seat; further ones wait.
         place: which seat a crop goes to: always the same for an "image", so that what an instance derives from
             the whole scene is found again, or the one with the least to do ("load").
@@ -101,6 +119,7 @@ class LocalToolbox:
         seats: Sequence[Makers],
         *,
         defaults: Mapping[str, Any],
+        fixed: Mapping[str, Any] = MappingProxyType({}),
         max_encoded: int = 2,
         place: Literal["image", "load"] = "image",
         identity: Callable[[Crop], Hashable] = lambda crop: crop,
@@ -108,6 +127,7 @@ class LocalToolbox:
     ) -> None:
         self.engine = engine
         self.defaults = defaults
+        self.fixed = fixed
         self._place = place
         self._identity = identity
         self._seats = [_seat(i, makers, Encodings(max_encoded, keep=keep)) for i, makers in enumerate(seats)]
@@ -127,15 +147,18 @@ class LocalToolbox:
         """
         if all(worker.tool is not None for seat in self._seats for worker in seat.workers):
             return
-        if self._warming is None or self._warming.done():
-            self._warming = asyncio.create_task(self._build())
+        if self._warming is None:
+            self._warming = asyncio.create_task(self._build(), context=apart())
         await asyncio.shield(self._warming)
 
     async def _build(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for seat in self._seats:
-                for worker in seat.workers:
-                    group.create_task(worker.run(lambda _: None))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for seat in self._seats:
+                    for worker in seat.workers:
+                        group.create_task(worker.run(lambda _: None))
+        finally:
+            self._warming = None
 
     async def each(self, job: Callable[[Any], T]) -> list[T]:
         """What `job` gives for every instance, each on its own lane; for the doctor."""
@@ -147,33 +170,32 @@ class LocalToolbox:
         key = self._identity(crop)
         seat = next((seat for seat in self._seats if key in seat.encodings), None)
         seat = seat or self._free(crop, lambda one: one.encodings.wanted)
-        async with seat.encodings.of(key, lambda: seat.ask(lambda tool: tool.encode(crop))) as encoded:
+        async with seat.encodings.of(key, partial(seat.ask, seat.segmenter, _encode, crop)) as encoded:
             yield _Handle(encoded, seat)
 
     async def similarity(self, crop: Crop, phrase: str) -> Heat:
         """As `Toolbox.similarity`."""
         seat = self._free(crop, lambda one: one.matcher.jobs)
-        heat: Heat = await seat.matcher.run(lambda tool: tool.similarity(crop, phrase))
+        heat: Heat = await seat.ask(seat.matcher, _similarity, crop, phrase)
         return heat
 
     async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """As `Toolbox.from_points`."""
         encoded, seat = handle
-        masks: Masks = await seat.ask(lambda tool: tool.from_points(encoded, points, positive))
+        masks: Masks = await seat.ask(seat.segmenter, _from_points, encoded, points, positive)
         return masks
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""
         encoded, seat = handle
-        masks: Masks = await seat.ask(lambda tool: tool.from_text(encoded, phrase))
+        masks: Masks = await seat.ask(seat.segmenter, _from_text, encoded, phrase)
         return masks
 
     async def aclose(self) -> None:
         """As `Toolbox.aclose`."""
         for seat in self._seats:
             for worker in seat.workers:
-                worker.lane.close()
-                worker.tool = None
+                worker.close()
             seat.encodings.forget_idle()
 
     def _free(self, crop: Crop, load: Callable[[_Seat], int]) -> _Seat:
@@ -187,3 +209,22 @@ def _seat(number: int, makers: Makers, encodings: Encodings) -> _Seat:
     one: set[Callable[[], Any]] = {*makers}
     matcher = segmenter if len(one) == 1 else _Worker(f"matcher-{number}", makers.matcher)
     return _Seat(matcher, segmenter, encodings)
+
+
+# What is asked of a tool, as functions and not as closures: see `Lane.run`.
+
+
+def _encode(tool: Segmenter, crop: Crop) -> Any:
+    return tool.encode(crop)
+
+
+def _similarity(tool: Matcher, crop: Crop, phrase: str) -> Heat:
+    return tool.similarity(crop, phrase)
+
+
+def _from_points(tool: Segmenter, encoded: Any, points: Points, positive: NDArray[np.bool_]) -> Masks:
+    return tool.from_points(encoded, points, positive)
+
+
+def _from_text(tool: Segmenter, encoded: Any, phrase: str) -> Masks:
+    return tool.from_text(encoded, phrase)

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from small_models import MISSING, Counted, seat, toolbox
 
-from geoseg_agent import Agent, ConfigError, Hints, OutOfMemory, Settings, ToolFailed
+from geoseg_agent import Agent, ConfigError, Hints, Image, OutOfMemory, Settings, ToolFailed
 from geoseg_agent.backends import toolbox_of
 from geoseg_agent.models import ENGINE, toolbox_over
 from geoseg_agent.samples import scene, write
 from geoseg_agent.toolbox import Makers
-from geoseg_agent.trace.replay import replay
+from geoseg_agent.trace.codec import decode_masks
+from geoseg_agent.trace.jsontext import compact, parse
+from geoseg_agent.trace.replay import replay, replay_live
+from geoseg_agent.trace.seal import reseal
 from geoseg_agent.trace.store import load
 from geoseg_tools import Masks, MemoryExhausted, ToolError
 
@@ -253,15 +256,33 @@ async def test_profiles_and_variants_run_and_replay(tmp_path, picture, profile, 
     assert np.array_equal((await replay(answer.trace_path)).answer.mask, answer.mask)
 
 
-@pytest.mark.parametrize("mode", ["instances", "semantic", "both"])
-async def test_what_counts_of_the_answer_to_a_phrase_is_a_setting(tmp_path, picture, mode):
-    settings = Settings(traces=tmp_path, variant="text", text_mode=mode, **LIKELY)
-    async with Agent(settings, toolbox=toolbox(settings)) as agent:
-        answer = await agent.segment(picture, "x", hints=Hints(box=(10, 10, 150, 140), phrase="lake"))
-    trace = load(answer.trace_path)
+async def test_what_counts_of_the_answer_to_a_phrase_is_a_setting(tmp_path, picture):
+    masks = {}
+    for mode in ("instances", "semantic", "both"):
+        settings = Settings(traces=tmp_path, variant="text", text_mode=mode, **LIKELY)
+        async with Agent(settings, toolbox=toolbox(settings)) as agent:
+            answer = await agent.segment(picture, "x", hints=Hints(box=(10, 10, 150, 140), phrase="lake"))
+        trace = load(answer.trace_path)
+        assert trace.method["text_mode"] == mode
+        masks[mode] = decode_masks(next(step for step in trace.steps if step.seam == "text").output)
 
-    assert trace.method["text_mode"] == mode
-    assert len(next(step for step in trace.steps if step.seam == "text").output.masks) >= 1
+    assert len(masks["instances"]) > 1
+    assert len(masks["semantic"]) == 1
+    assert np.array_equal(masks["both"].union(), masks["instances"].union() | masks["semantic"].union())
+    assert len(masks["both"]) - len(masks["instances"]) in {0, 1}
+
+
+async def test_from_which_score_an_instance_counts_is_a_setting(tmp_path, picture):
+    counts = []
+    for threshold in (0.05, 0.3, 1.0):
+        settings = Settings(traces=tmp_path, variant="text", text_threshold=threshold)
+        async with Agent(settings, toolbox=toolbox(settings)) as agent:
+            answer = await agent.segment(picture, "x", hints=Hints(box=(10, 10, 150, 140), phrase="lake"))
+        step = next(step for step in load(answer.trace_path).steps if step.seam == "text")
+        assert all(score > threshold for score in step.output.scores)
+        counts.append(len(step.output.masks))
+
+    assert counts[0] > counts[1] > counts[2] == 0
 
 
 def test_choosing_the_models_loads_nothing_yet(tmp_path):
@@ -272,3 +293,25 @@ def test_choosing_the_models_loads_nothing_yet(tmp_path):
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert toolbox_of(Settings(tools="models")).engine == ENGINE
+
+
+async def test_live_tools_are_those_of_this_machine_and_not_of_the_one_that_made_the_trace(
+    tmp_path, picture, monkeypatch
+):
+    settings = Settings(
+        traces=tmp_path,
+        devices="cpu",
+        sam3_checkpoint="/nowhere/sam3.pt",
+        clip_checkpoint="/nowhere/clip.pt",
+        **LIKELY,
+    )
+    async with Agent(settings, toolbox=toolbox(settings)) as agent:
+        answer = await agent.segment(picture, "x", hints=Hints(box=(10, 10, 150, 140), phrase="lake"))
+    tree = parse(answer.trace_path.read_bytes())
+    tree["settings"]["tools"] = "small_models:toolbox"
+    answer.trace_path.write_bytes(compact(reseal(tree)))
+    monkeypatch.setenv("GEOSEG_DEVICES", "cpu,cpu")
+
+    live = await replay_live(answer.trace_path, Image.from_array(picture))
+
+    assert live.ious == (1.0,)

@@ -20,6 +20,7 @@ NAMES = [
     "Agent",
     "BudgetExceeded",
     "ConfigError",
+    "DatasetError",
     "DeadlineExceeded",
     "DialectRefused",
     "EndpointError",

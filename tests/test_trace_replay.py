@@ -374,3 +374,13 @@ async def test_a_picture_of_one_row_replays(tmp_path):
     row = Image.from_array(np.zeros((1, 3_000_000, 3), dtype=np.uint8), name="row")
     answer = await ask(tmp_path, "both", image=row, hints=Hints(box=(0, 0, 3_000_000, 1)))
     assert (await replay(answer.trace_path)).answer.status == "found"
+
+
+async def test_a_value_of_another_version_is_named_as_such(tmp_path):
+    path = await trace_of(tmp_path, "both")
+    tree = parse(path.read_bytes())
+    tree["method"]["text_mode"] = tree["result"]["method"]["text_mode"] = "union"
+    path.write_bytes(compact(reseal(tree)))
+
+    with pytest.raises(TraceError, match=r"value that is none any more.*'union'"):
+        await replay(path)

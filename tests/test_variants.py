@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import WordGrounder, WordToolbox, ask, scene
 
-from geoseg_agent import ConfigError, Hints, Settings
+from geoseg_agent import ConfigError, Hints, QueryError, Settings
 from geoseg_agent.method import VARIANTS
 from geoseg_agent.trace.replay import replay
 from geoseg_agent.trace.report import write_report
@@ -98,6 +98,34 @@ async def test_a_variant_without_route_a_has_no_similarity_and_no_keypoints(tmp_
     assert trace.result.targets[0].similarity is None
 
 
-async def test_a_box_of_the_callers_is_the_region_of_a_variant_without_grounding(tmp_path):
-    answer, _ = await asked(tmp_path, "sam3-text", hints=Hints(box=(5, 5, 45, 45)))
-    assert tuple(answer.targets[0].box) == (5, 5, 45, 45)
+@pytest.mark.parametrize("variant", ["clip-sam3", "sam3-text"])
+async def test_a_box_of_the_callers_stands_in_place_of_the_whole_image(tmp_path, variant):
+    answer, _ = await asked(tmp_path, variant, hints=Hints(box=(5, 5, 45, 45)))
+    assert tuple(answer.targets[0].roi) == (5, 5, 45, 45)
+
+
+async def test_without_refinement_a_small_box_still_has_the_smallest_region(tmp_path):
+    answer, _ = await asked(tmp_path, "no-refinement", hints=Hints(box=(30, 30, 35, 35)))
+    assert answer.targets[0].roi.size == (16, 16)
+
+
+async def test_points_that_no_route_takes_are_said_to_be_lost(tmp_path):
+    point = ((20, 20), (30, 30, False))
+    alone, _ = await asked(tmp_path, "text", hints=Hints(points=point))
+    assert any("the variant text has no route A" in note for note in alone.notes)
+    each = await ask(tmp_path, "both of them", profile="released-code", toolbox=Square(), hints=Hints(points=point))
+    assert any("each point prompts an object of its own" in note for note in each.notes)
+
+
+class Square(WordToolbox):
+    """The stock picker wants a square grid."""
+
+    async def similarity(self, crop, phrase):
+        return (await super().similarity(crop, phrase))[:6, :6]
+
+
+async def test_a_query_that_is_the_phrase_is_held_to_the_rules_of_phrases_as_a_query(tmp_path):
+    failed = await ask(tmp_path, "the family \U0001f468\u200d\U0001f469", variant="sam3-text")
+    assert isinstance(failed, QueryError)
+    long = await ask(tmp_path, "text " * 60, variant="sam3-text")
+    assert any("first 200 characters" in note for note in long.notes)

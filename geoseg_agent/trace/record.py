@@ -53,8 +53,8 @@ async def recorded(
 
     async def keep(output: Callable[[], Output | None], error: BaseException | None = None) -> None:
         spent = perf_counter() - began
-        # Where nothing was waited for, there is no queue that could be told from work.
-        waited = max(spent - timing.took, 0.0) if timing.took or timing.waited else 0.0
+        # A call that ended on its lane has worked as long as the lane says; another only waited as long as is known.
+        waited = max(spent - timing.took, 0.0) if timing.took else min(timing.waited, spent)
         ended = Ended(seam, target, asked, output, round(waited, 6), round(spent - waited, 6), error)
         await recorder.step(ended, paid=paid and error is None)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geoseg_agent.agent import Agent
 from geoseg_agent.errors import QueryError, ReplayMismatch, TraceCorrupt, TraceError, TraceIncomplete
-from geoseg_agent.settings import Settings
 from geoseg_agent.trace import codec
 from geoseg_agent.trace.blind import BLIND_SPOTS, blind_spot
 from geoseg_agent.trace.jsontext import compact, parse
@@ -22,6 +21,7 @@ from geoseg_agent.trace.live import LiveReplay, replay_live
 from geoseg_agent.trace.model import MODEL_SEAMS, Trace
 from geoseg_agent.trace.seal import leaves
 from geoseg_agent.trace.store import load
+from geoseg_agent.trace.tape import settings_of
 from geoseg_agent.trace.tape_chat import replayed_grounder
 from geoseg_agent.trace.tape_steps import Call, Tape, forever, label, replayed, short
 from geoseg_agent.trace.tape_tools import TapeGrounder, TapeToolbox
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.segmentation import Segmentation
+    from geoseg_agent.settings import Settings
     from geoseg_agent.trace.model import Step
     from geoseg_agent.types import Hints
 
@@ -150,10 +151,7 @@ def _sides(tape: Tape, trace: Trace, settings: Settings) -> tuple[Grounder, Tool
 
 def _settings(trace: Trace) -> Settings:
     """Those of the trace, its constants of the method spelt out: no environment, profile or toolset has a say."""
-    known = Settings.model_fields
-    kept = {name: value for name, value in trace.settings.items() if name in known}
-    constants = {name: value for name, value in trace.method.items() if name in known}
-    return Settings(**{**kept, **constants, "profile": "default", "traces": "none"})
+    return settings_of(trace, {**trace.settings, **trace.method, "profile": "default", "traces": "none"})
 
 
 def _same_method(method: dict[str, Any], trace: Trace) -> None:

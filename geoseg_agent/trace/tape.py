@@ -6,9 +6,9 @@ Nothing is asked of a model again. Where the recording ends too early, that is s
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from geoseg_agent.errors import EndpointError, TraceIncomplete
+from geoseg_agent.errors import ConfigError, EndpointError, TraceError, TraceIncomplete
 from geoseg_agent.settings import Settings
 from geoseg_agent.trace.codec import CANCELLED
 from geoseg_agent.trace.model import MODEL_SEAMS, SentInput, SentStep, Trace
@@ -17,11 +17,14 @@ from geoseg_agent.trace.tape_chat import replayed_grounder
 from geoseg_agent.trace.tape_steps import Call, Tape, replayed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from geoseg_agent.errors import GeoSegError
     from geoseg_agent.seams import Grounder
     from geoseg_agent.trace.model import Step
 
 _GROUNDING = MODEL_SEAMS | {"ground"}
+_OF_THE_MACHINE = frozenset({"devices", "max_encoded", "sam3_checkpoint", "clip_checkpoint", "precision", "compile"})
 
 
 class LiveTape(Tape):
@@ -86,8 +89,25 @@ def grounder_from_trace(path: str) -> Grounder:
 def recorded_settings(trace: Trace) -> Settings:
     """The settings of a trace, as far as there still are such settings; without a folder for traces.
 
+    Which devices there are, and where weights lie, is today's machine's to say.
+
     Raises:
-        ConfigError: a value is out of its range today.
+        TraceError: a value is out of its range today.
     """
-    kept = {name: value for name, value in trace.settings.items() if name in Settings.model_fields}
-    return Settings(**{**kept, "traces": "none"})
+    return settings_of(trace, {**trace.settings, "traces": "none"})
+
+
+def settings_of(trace: Trace, values: Mapping[str, Any]) -> Settings:
+    """Settings of those `values` that there still are, and that are not of the machine on which the trace was made.
+
+    Raises:
+        TraceError: a value is out of its range today.
+    """
+    known = Settings.model_fields.keys() - _OF_THE_MACHINE
+    try:
+        return Settings(**{name: value for name, value in values.items() if name in known})
+    except ConfigError as error:
+        raise TraceError(
+            f"the trace {trace.id} was made with a value that is none any more: {error.message}",
+            hint="replay it with the version that made it, which stands in the trace",
+        ) from error

@@ -6,10 +6,9 @@ Needs torch, so it is imported by the models only.
 from __future__ import annotations
 
 import gc
-import resource
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import torch
@@ -63,6 +62,10 @@ def peak_of(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     if device.type == "mps":
         return int(torch.mps.driver_allocated_memory())
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - there is none on Windows
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -77,19 +80,20 @@ def on(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def bounded(device: torch.device, doing: str, job: Callable[[], T]) -> T:
+def bounded(device: torch.device, doing: str, job: Callable[..., T], *args: Any) -> T:
     """What `job` gives; running out of memory becomes MemoryExhausted, with what was taken given back.
 
     Args:
         device: whose memory is meant.
         doing: what the job does, for the message.
         job: what is to be done on the device.
+        args: of the job.
 
     Raises:
         MemoryExhausted: the device has no more memory.
     """
     try:
-        return job()
+        return job(*args)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise

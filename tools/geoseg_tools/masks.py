@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from geoseg_tools.arrays import Mask, Size
 
 
+MAX_AREA = 1 << 31
+"""Most pixels of a frame: what run-lengths of 32 bits can say."""
+
+
 class Part(NamedTuple):
     """One mask, without the emptiness around it.
 
@@ -42,7 +46,7 @@ class Masks:
         notes: remarks for the person who asked, one sentence each.
 
     Raises:
-        ToolError: a part reaches over the frame, or the scores are not n finite numbers.
+        ToolError: the frame is none, a part reaches over it, or the scores are not n numbers from 0 to 1.
     """
 
     size: Size
@@ -51,15 +55,17 @@ class Masks:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not all(type(side) is int for side in self.size) or not 1 <= self.size[0] * self.size[1] <= MAX_AREA:
+            raise ToolError(f"a frame of masks is (h, w) in whole pixels, 1 to {MAX_AREA} of them, got {self.size!r}")
         for box, pixels in self.parts:
             if pixels.shape != box.size or pixels.dtype != np.bool_:
                 raise ToolError(f"a mask of box {tuple(box)} is {pixels.dtype} of shape {pixels.shape}")
             if box.x2 > self.size[1] or box.y2 > self.size[0]:
                 raise ToolError(f"a mask of box {tuple(box)} reaches over its frame of size {self.size}")
-        if self.scores is not None and (
-            self.scores.shape != (len(self.parts),) or not np.isfinite(self.scores).all()
+        if self.scores is not None and not (
+            self.scores.shape == (len(self.parts),) and ((self.scores >= 0) & (self.scores <= 1)).all()
         ):
-            raise ToolError(f"scores must be {len(self.parts)} finite numbers, got {self.scores!r}")
+            raise ToolError(f"scores must be {len(self.parts)} numbers from 0 to 1, got {self.scores!r}")
 
     @classmethod
     def of(

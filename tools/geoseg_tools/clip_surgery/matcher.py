@@ -113,7 +113,7 @@ class ClipSurgery:
         Warns:
             LongPhraseWarning: the phrase is longer than the text encoder reads.
         """
-        return self._computed(f"matching a phrase by {self.name}", lambda: self._similarity(crop, phrase))
+        return self._computed(f"matching a phrase by {self.name}", self._similarity, crop, phrase)
 
     def self_test(self, picture: Rgb) -> float:
         """How far the class token of the surgered encoder is from the plain `encode_image`, at the most; float.
@@ -128,7 +128,7 @@ class ClipSurgery:
             ToolError: the model gave NaN or infinity.
             MemoryExhausted: the device is out of memory.
         """
-        return self._computed(f"testing {self.name}", lambda: self._self_test(picture))
+        return self._computed(f"testing {self.name}", self._self_test, picture)
 
     def _similarity(self, crop: Crop, phrase: str) -> Heat:
         patches, grid = self._encoded(crop)
@@ -166,10 +166,12 @@ class ClipSurgery:
     def _prepared(self, pixels: Rgb, size: Size) -> Tensor:
         return prepare(pixels, size, self._mean, self._std).to(self._device)
 
-    def _computed(self, doing: str, job: Callable[[], T]) -> T:
-        def within() -> T:
-            # Another model may have left its own precision switched on for this thread.
-            with on(self._device), torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
-                return job()
+    def _computed(self, doing: str, job: Callable[..., T], *args: Any) -> T:
+        # No closure: who keeps an error would keep its variables, a crop and its scene among them.
+        done: T = bounded(self._device, doing, self._within, job, args)
+        return done
 
-        return bounded(self._device, doing, within)
+    def _within(self, job: Callable[..., T], args: tuple[Any, ...]) -> T:
+        # Another model may have left its own precision switched on for this thread.
+        with on(self._device), torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
+            return job(*args)

@@ -85,12 +85,7 @@ class Sam3:
         Raises:
             MemoryExhausted: the device has no more memory.
         """
-
-        def job() -> Encoded:
-            image = Image.fromarray(np.ascontiguousarray(crop.pixels))
-            return Encoded.of(self._processor.set_image(image), self._model)
-
-        return self._run(f"encoding a crop of {_said(crop.size)}", job)
+        return self._run(f"encoding a crop of {_said(crop.size)}", self._encoded, crop)
 
     def from_text(self, encoded: Encoded, phrase: str) -> Masks:
         """Masks of everything in the crop that `phrase` names; none where nothing is found.
@@ -104,9 +99,7 @@ class Sam3:
             ToolError: the model gave something that is not a finite number.
             MemoryExhausted: the device has no more memory.
         """
-        return self._run(
-            f"answering a phrase on a crop of {_said(encoded.size)}", lambda: self._asked(encoded, phrase)
-        )
+        return self._run(f"answering a phrase on a crop of {_said(encoded.size)}", self._asked, encoded, phrase)
 
     def from_points(self, encoded: Encoded, points: Points, positive: NDArray[np.bool_]) -> Masks:
         """The mask of one object: of three proposals that of the best predicted IoU, which is its score.
@@ -124,9 +117,8 @@ class Sam3:
         """
         if not positive.any():
             return Masks(encoded.size, (), np.zeros(0))
-        return self._run(
-            f"answering points on a crop of {_said(encoded.size)}", lambda: self._pointed(encoded, points, positive)
-        )
+        doing = f"answering points on a crop of {_said(encoded.size)}"
+        return self._run(doing, self._pointed, encoded, points, positive)
 
     def count_passes(self, crop: Crop) -> int:
         """How often the image backbone runs for a crop, a phrase and a point; once, where the encoding is shared.
@@ -196,18 +188,24 @@ class Sam3:
             box_mask=torch.zeros(1, 0, device=self._device, dtype=torch.bool),
         )
 
-    def _run(self, doing: str, job: Callable[[], T]) -> T:
-        def inside() -> T:
-            # Without half precision autocast is switched off, in case whoever shares the thread left it on.
-            with (
-                devices.on(self._device),
-                upstream.redirected(self._device),
-                torch.inference_mode(),
-                torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half),
-            ):
-                return job()
+    def _encoded(self, crop: Crop) -> Encoded:
+        image = Image.fromarray(np.ascontiguousarray(crop.pixels))
+        return Encoded.of(self._processor.set_image(image), self._model)
 
-        return devices.bounded(self._device, doing, inside)
+    def _run(self, doing: str, job: Callable[..., T], *args: Any) -> T:
+        # No closure: who keeps an error would keep its variables, an encoding among them.
+        done: T = devices.bounded(self._device, doing, self._inside, job, args)
+        return done
+
+    def _inside(self, job: Callable[..., T], args: tuple[Any, ...]) -> T:
+        # Without half precision autocast is switched off, in case whoever shares the thread left it on.
+        with (
+            devices.on(self._device),
+            upstream.redirected(self._device),
+            torch.inference_mode(),
+            torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half),
+        ):
+            return job(*args)
 
 
 def _and_region(masks: Masks, logits: torch.Tensor, presence: float) -> Masks:
