@@ -177,7 +177,7 @@ def test_route_answers_come_back_exactly(n, scored, notes, data):
     h, w = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
     value = Masks.of(
         data.draw(arrays(np.bool_, (n, h, w))),
-        data.draw(arrays(np.float64, n, elements=floats)) if scored else None,
+        data.draw(arrays(np.float64, n, elements=st.floats(0, 1))) if scored else None,
         tuple(notes),
     )
     back = codec.decode_masks(codec.encode_masks(value))

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from mutations import fields, mutations, with_field
 
 from geoseg_agent.errors import (
-    ConfigError,
     GeoSegError,
     ReplayMismatch,
     ToolFailed,
@@ -190,7 +189,7 @@ ODD = st.sampled_from(
     max_leaves=5,
 )
 OF_MODELS = {"endpoint", "sent", "chat", "replaced"}  # shown in test_trace_chat_changes.py
-NAMES = {"same", "TraceCorrupt", "TraceTooNew", "ReplayMismatch", "ConfigError"}
+NAMES = {"same", "TraceCorrupt", "TraceTooNew", "ReplayMismatch", "TraceError"}
 
 
 async def examples(folder):
@@ -244,7 +243,7 @@ async def outcome(tree):
     """What a replay of the tree says: an error's name, or "same"."""
     try:
         await replay(checked(tree, "example"))
-    except (TraceError, ConfigError) as error:
+    except TraceError as error:
         return type(error).__name__
     return "same"
 

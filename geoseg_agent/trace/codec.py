@@ -37,6 +37,7 @@ from geoseg_agent.trace.model import (
 )
 from geoseg_agent.trace.rle import MAX_AREA, decode_mask, encode_mask, encode_part
 from geoseg_agent.types import GroundingReply, Hints, PointHint, Query, Target
+from geoseg_tools.errors import ToolError
 from geoseg_tools.geometry import Box
 from geoseg_tools.masks import Masks, tight
 
@@ -85,12 +86,11 @@ def decode_masks(record: MasksRecord) -> Masks:
     areas = [int(np.count_nonzero(part.pixels)) for part in parts]
     if areas != record.areas:
         raise ValueError(f"the masks have {areas} pixels, not {record.areas}")
-    return Masks(
-        (height, width),
-        parts,
-        None if record.scores is None else np.array(record.scores, dtype=np.float64),
-        tuple(record.notes),
-    )
+    scores = None if record.scores is None else np.array(record.scores, dtype=np.float64)
+    try:
+        return Masks((height, width), parts, scores, tuple(record.notes))
+    except ToolError as error:
+        raise ValueError(str(error)) from error
 
 
 def encode_heat(heat: Heat) -> HeatRecord:
