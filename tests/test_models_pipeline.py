@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import child
 from small_models import MISSING, Counted, seat, toolbox
 
 from geoseg_agent import Agent, ConfigError, Hints, Image, OutOfMemory, Settings, ToolFailed
@@ -27,7 +26,6 @@ pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install 'geoseg-agent[models]'"
 )
 
-SUPPORT = Path(__file__).parent / "support"
 LIKELY = {"text_threshold": 0.1}  # random weights are sure of little
 
 
@@ -39,17 +37,6 @@ def drawn():
 @pytest.fixture
 def picture(drawn):
     return np.array(drawn.pixels)
-
-
-def child(*arguments, cwd, without_models=False, **environment):
-    """The command line in a process of its own, with or without the packages of the extra."""
-    path = [str(SUPPORT), str(SUPPORT / "serve")]  # the second makes torchvision import where it would not
-    if without_models:
-        path.insert(0, str(SUPPORT / "without_models"))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GEOSEG_")}
-    kept |= {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"} | environment
-    command = [sys.executable, "-c", "from geoseg_agent.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=kept, timeout=100)
 
 
 def test_from_the_command_line_and_its_trace_replays_without_torch(tmp_path, drawn):
@@ -67,14 +54,6 @@ def test_from_the_command_line_and_its_trace_replays_without_torch(tmp_path, dra
     again = child("replay", path, cwd=tmp_path, without_models=True)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("same")
-
-
-def test_without_the_extra_it_says_what_to_install(tmp_path, drawn):
-    image = write(drawn, tmp_path / "scene").geotiff
-    for command in (("segment", image, "the lake"), ("doctor", "models", "--list")):
-        done = child(*command, cwd=tmp_path, without_models=True, GEOSEG_TOOLS="models")
-        assert done.returncode == 3, done.stdout
-        assert "pip install 'geoseg-agent[models]'" in done.stderr
 
 
 def test_the_doctor_examines_them(tmp_path):
