@@ -1,4 +1,4 @@
-"""How long things live: models while they load and when closed, encodings behind errors, pictures behind encodings."""
+"""How long things live: models that load or are closed, encodings behind errors, pictures behind encodings."""
 
 import asyncio
 import gc
