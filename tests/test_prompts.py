@@ -13,12 +13,20 @@ from geoseg_prompts.files import found_in
 PINNED = {
     ("grounding", "v1"): "0e0d0b0f1fe49343d1202aa5cbd6a54681e47af283213dc013dfb00d518305c0",
     ("grounding_pixels", "v1"): "891b5b167ebe0b2d8dd149be82d1c346678a1b316d478fcb7ab67ba39c405bd3",
+    ("judge", "v1"): "2b6487e47cf58c57ab84c1f667f4147cfc43bafd88f2384c5128f6163350c351",
+    ("judge_class", "v1"): "051c994e721da482ddfd9dec12685bb55f2ccfc66a932f6162b06f1d89c21843",
+    ("judge_overlap", "v1"): "c2b2ac1f4bcb717c09109473f82385645edba88f0f639693ac53bca7f3e30069",
+    ("judge_pair", "v1"): "0339f189fe5ad4cb306573aba5420e834b214b91bd80d0e72fa2066e3c850afc",
     ("reask", "v1"): "00ff9c668d6137d9f82cc41068b306f0735001a4b87f0ec6c93fe8b83a74f74c",
     ("verify", "v1"): "c435211a3c4f1f2720ea57d9bb473c8cf3175b4e0a445ca60d98384223575dbf",
 }
 GAPS = {
     "grounding": {"corners", "units", "limit", "query"},
     "grounding_pixels": {"corners", "units", "limit", "query", "width", "height"},
+    "judge": {"query"},
+    "judge_class": {"query"},
+    "judge_overlap": {"query"},
+    "judge_pair": {"query"},
     "reask": {"violations"},
     "verify": {"corners", "units", "count", "targets", "query"},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from geoseg_tools.geometry import Box
 
 Judgement = Literal["accept", "reground", "drop"]
+M = TypeVar("M", bound=BaseModel)
 
 _REASONING = 500
 _VALUE = 80
 _NUMBERS = 4
 _FORM = "must be one complete JSON object with verdicts, score and reasoning"
+_KEYS = frozenset({"verdicts", "score"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +127,8 @@ def parse_review(reply: ChatReply, terms: Terms, sent: SentImage, count: int) ->
     Raises:
         RejectedReply: there is no answer, or it breaks a rule; the violations say which.
     """
-    data = _found(reply)
+    answer = read_answer(reply, _Answer, _KEYS, _FORM)
     cut = was_cut(reply)
-    twice = [_violation(path, key, "must not stand twice in one object") for path, key in doubled(data)]
-    if twice:
-        raise RejectedReply(twice, truncated=cut)
-    try:
-        answer = _Answer.model_validate(data)
-    except ValidationError as error:
-        raise RejectedReply(_violations(error), truncated=cut) from None
     broken: list[Violation] = []
     repairs: list[str] = []
     verdicts: dict[int, TargetVerdict] = {}
@@ -181,28 +176,51 @@ def _label(label: str | None, path: str, broken: list[Violation]) -> str | None:
         return None
 
 
-def _found(reply: ChatReply) -> Any:
+def read_answer(reply: ChatReply, model: type[M], keys: frozenset[str], form: str) -> M:
+    """The one object that a reply answers with, strictly validated; looked for as `parse_review` says.
+
+    Args:
+        reply: verbatim.
+        model: what the object must be; strict, so that nothing is converted.
+        keys: of which an answer has at least one.
+        form: what an answer must be, as an instruction.
+
+    Raises:
+        RejectedReply: there is no answer, or it breaks a rule; the violations say which.
+    """
+    data = _found(reply, keys, form)
+    cut = was_cut(reply)
+    twice = [_violation(path, key, "must not stand twice in one object") for path, key in doubled(data)]
+    if twice:
+        raise RejectedReply(twice, truncated=cut)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise RejectedReply(_violations(error), truncated=cut) from None
+
+
+def _found(reply: ChatReply, keys: frozenset[str], form: str) -> Any:
     """The answer in the reply, not yet validated.
 
     Raises:
         RejectedReply: the reply holds none, or a refusal.
     """
     if reply.refusal and reply.refusal.strip():
-        raise RejectedReply([_violation("", reply.refusal, f"is a refusal; {_FORM}")], truncated=was_cut(reply))
+        raise RejectedReply([_violation("", reply.refusal, f"is a refusal; {form}")], truncated=was_cut(reply))
     called = [call.arguments for call in reply.calls if call.arguments.strip() not in NOTHING]
     thought, said = thoughts(reply.content or "")
     if called or says(said):
         text = called[-1] if called else said
-        read = _read(text)
+        read = _read(text, keys)
         if read.answered:
             return read.data
-        raise _missing(reply, text, read)
+        raise _missing(reply, text, read, form)
     for text in filter(None, (thought, reply.reasoning)):
-        read = _read(text)
+        read = _read(text, keys)
         # What more thoughts follow is a draft.
         if read.answered and not says(text[read.end :]):
             return read.data
-    raise _missing(reply, said, _Read(None, 0))
+    raise _missing(reply, said, _Read(None, 0), form)
 
 
 class _Read(NamedTuple):
@@ -218,10 +236,10 @@ class _Read(NamedTuple):
         return self.data is not None and not self.cut and self.refused is None
 
 
-def _read(text: str) -> _Read:
+def _read(text: str, keys: frozenset[str]) -> _Read:
     seen = scan(text)
     objects = [(value.end, _opened(value.data)) for value in seen.values if isinstance(value.data, dict)]
-    answers = [(end, data) for end, data in objects if "verdicts" in data or "score" in data]
+    answers = [(end, data) for end, data in objects if not keys.isdisjoint(data)]
     end, data = answers[-1] if answers else objects[0] if objects else (0, None)
     # Of an object of something else nothing stands behind: the answer may be what was cut off before it.
     since = end if answers else 0
@@ -229,9 +247,9 @@ def _read(text: str) -> _Read:
     return _Read(data, end, cut, seen.refused if seen.refused_at >= since else None)
 
 
-def _missing(reply: ChatReply, text: str, read: _Read) -> RejectedReply:
+def _missing(reply: ChatReply, text: str, read: _Read, form: str) -> RejectedReply:
     said = next((part for part in (text, reply.content) if part), "")
-    return RejectedReply([_violation("", said, read.refused or _FORM)], truncated=read.cut or was_cut(reply))
+    return RejectedReply([_violation("", said, read.refused or form)], truncated=read.cut or was_cut(reply))
 
 
 def _opened(data: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""Opening a data set of pairs: which layout it has, told from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from geoseg_agent.bench.datasets.collection import Broken, Dataset
+from geoseg_agent.bench.datasets.geoseg_bench import annotation_files, open_geoseg_bench
+from geoseg_agent.bench.datasets.jsonstream import elements
+from geoseg_agent.bench.datasets.jsontexts import BOM, value_of
+from geoseg_agent.bench.datasets.lasers import open_lasers
+from geoseg_agent.bench.datasets.manifest import NAME, open_manifest
+from geoseg_agent.bench.datasets.referring import instances_file, open_referring
+from geoseg_agent.errors import DatasetError
+
+if TYPE_CHECKING:
+    import os
+
+    from geoseg_agent.bench.pairs import Pair
+
+Layout = Literal["manifest", "geoseg-bench", "lasers", "referring"]
+_KINDS: tuple[Layout, ...] = get_args(Layout)
+_LINE = 1 << 20
+_HINT = (
+    f"a folder or file of one of these: {NAME}; GeoSeg-Bench or LaSeRS with annotations/*.json; referring data with "
+    "instances.json. Or say which it is"
+)
+
+
+def open_pairs(
+    path: str | os.PathLike[str],
+    *,
+    kind: Layout | Literal["auto"] = "auto",
+    split: str | None = None,
+    images: str | os.PathLike[str] | None = None,
+) -> Dataset[Pair]:
+    """The pairs of a data set on disk, read lazily. Nothing is downloaded; each layout is described in its module.
+
+    Args:
+        path: the folder of the data set, or its annotation file.
+        kind: manifest | geoseg-bench | lasers | referring; "auto" tells it from the files.
+        split: only the records of this split; LaSeRS and referring data have them.
+        images: the folder of the images where it lies elsewhere; for LaSeRS and referring data.
+
+    Raises:
+        DatasetError: missing, of no known layout, or a file that is read whole is malformed. Records are checked when
+            they are reached.
+    """
+    where = Path(path).absolute()
+    if not where.exists():
+        raise DatasetError(f"{where} does not exist", hint=_HINT)
+    if kind not in {"auto", *_KINDS}:
+        raise DatasetError(f"{kind!r} is no kind of data set", hint=f"one of {', '.join(_KINDS)}, or auto")
+    if kind == "auto":
+        kind = _recognised(where)
+    folder = None if images is None else Path(images).absolute()
+    if folder is not None and not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder of images")
+    if kind == "lasers":
+        return open_lasers(where, split=split, images=folder)
+    if kind == "referring":
+        return open_referring(where, split=split, images=folder)
+    if split is not None or folder is not None:
+        raise DatasetError(f"{where} is a {kind} data set, which has no splits and names its images itself")
+    return open_manifest(where) if kind == "manifest" else open_geoseg_bench(where)
+
+
+def _recognised(path: Path) -> Layout:
+    if path.is_file():
+        return _of_file(path)
+    if (path / NAME).is_file():
+        return "manifest"
+    if files := annotation_files(path):
+        return _of_file(files[0])
+    if instances_file(path) is not None:
+        return "referring"
+    raise DatasetError(f"{path} is of no known layout", hint=_HINT)
+
+
+def _of_file(path: Path) -> Layout:
+    try:
+        with path.open("rb") as stream:
+            line = stream.readline(_LINE)
+            start = (line + stream.read(_LINE)).removeprefix(BOM).lstrip()[:1]
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+    if start == b"{":
+        return _of_object(path, line)
+    first = next(elements(path), None)
+    if first is None:
+        raise DatasetError(f"{path} holds no record")
+    if isinstance(first, Broken):
+        raise first.error()
+    fields = set(first.value) if isinstance(first.value, dict) else set()
+    if {"image_name", "description"} <= fields:
+        return "lasers"
+    if {"file_name", "question"} <= fields:
+        return "geoseg-bench"
+    raise DatasetError(
+        f"{path} is of no known layout: its first record has the fields {sorted(fields)[:20]}", hint=_HINT
+    )
+
+
+def _of_object(path: Path, line: bytes) -> Layout:
+    """A file that begins with an object: JSON lines, the annotations of a domain, or COCO's instances."""
+    if path.suffix in {".jsonl", ".ndjson"}:
+        return "manifest"
+    try:
+        first = value_of(line)
+    except ValueError:  # an object over several lines, or a very long one
+        first = None
+    if isinstance(first, dict) and "query" in first:
+        return "manifest"
+    bench = path.parent.name == "annotations" and (path.parent.parent / "masks").is_dir()
+    return "geoseg-bench" if bench else "referring"
