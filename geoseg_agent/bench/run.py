@@ -1,0 +1,236 @@
+"""A run: every pair of a data set is asked once, whatever interrupts it.
+
+A run that goes on takes what is there: lines first; then traces that have ended, of which the line is made; then
+traces that were interrupted, whose paid replies are taken and never asked for again. Only what is left is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from geoseg_agent.agent import Agent
+from geoseg_agent.backends import toolbox_of
+from geoseg_agent.bench.outcome import failed_before_its_trace, outcome_of
+from geoseg_agent.bench.run_folder import RunFolder, plan_of
+from geoseg_agent.errors import GeoSegError, TraceError, TraceIncomplete
+from geoseg_agent.lanes import Lane
+from geoseg_agent.trace.model import ChatStep
+from geoseg_agent.trace.store import load
+from geoseg_agent.trace.tape import grounder_from_trace
+from geoseg_agent.types import Hints, Query
+from geoseg_tools.geometry import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from geoseg_agent.bench.datasets import Dataset
+    from geoseg_agent.bench.pairs import Pair
+    from geoseg_agent.bench.records import PairResult
+    from geoseg_agent.seams import Toolbox
+    from geoseg_agent.settings import Settings
+    from geoseg_agent.trace.model import Trace
+
+
+class Tally(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        done: pairs with a result, those of earlier starts included.
+        total: pairs of the run.
+        failed: of those done.
+        calls: paid requests since this start.
+        tokens: prompts and replies together, since this start.
+        seconds_left: at the pace of this start, or None before its first result.
+        tokens_left: likewise.
+    """
+
+    done: int
+    total: int
+    failed: int
+    calls: int
+    tokens: int
+    seconds_left: float | None
+    tokens_left: int | None
+
+
+class Borrowed:
+    """A toolbox that several Agents use and none of them closes."""
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._toolbox = toolbox
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._toolbox, name)
+
+    async def aclose(self) -> None:
+        """Nothing: who made the toolbox closes it."""
+
+
+async def run(
+    dataset: Dataset[Pair],
+    pairs: Sequence[Pair],
+    folder: Path,
+    settings: Settings,
+    *,
+    concurrency: int = 4,
+    retry_failed: bool = False,
+    told: Callable[[Tally], None] = lambda _: None,
+) -> RunFolder:
+    """Ask every pair that has no result in `folder` yet.
+
+    Args:
+        dataset: where the pairs are from.
+        pairs: those to ask, in the order in which to begin.
+        folder: of the run; made where it is not there.
+        settings: traces go into the folder, whatever they say of it.
+        concurrency: pairs at once, >= 1. For timing take 1: stages of different pairs then never wait for each other.
+        retry_failed: ask again what failed before.
+        told: is given the tally after each result.
+
+    Raises:
+        DatasetError: the folder holds another run, or cannot be written.
+        ConfigError: a backend cannot be had as configured.
+    """
+    named = {pair.id: _named(dataset, pair) for pair in pairs}
+    tools = toolbox_of(settings)
+    io = Lane("bench")
+    try:
+        plan = plan_of(
+            dataset.kind,
+            ((pair, named[pair.id]) for pair in pairs),
+            settings.recorded(),
+            settings.method(dict(tools.defaults)).as_dict(),
+        )
+        runs = await io.run(RunFolder, folder, plan)
+        one = _Run(runs, settings.model_copy(update={"traces": runs.traces}), tools, io, named, told)
+        await one.go(pairs, concurrency, retry_failed=retry_failed)
+    finally:
+        await tools.aclose()
+        io.close()
+    return runs
+
+
+class _Run:
+    def __init__(
+        self,
+        folder: RunFolder,
+        settings: Settings,
+        tools: Toolbox,
+        io: Lane,
+        named: dict[str, str],
+        told: Callable[[Tally], None],
+    ) -> None:
+        self.folder, self.settings, self.tools, self.io = folder, settings, Borrowed(tools), io
+        self.named, self.told = named, told
+        self.left: dict[tuple[str | None, str], list[Trace]] = {}
+        self.results: dict[str, PairResult] = {}
+        self.fresh: list[PairResult] = []
+        self.began = perf_counter()
+
+    async def go(self, pairs: Sequence[Pair], concurrency: int, *, retry_failed: bool) -> None:
+        self.results = await self.io.run(self.folder.done)
+        if retry_failed:
+            self.results = {name: one for name, one in self.results.items() if one.status != "failed"}
+            await self.io.run(self.folder.keep_only, self.results.values())
+        else:
+            self.left = await self.io.run(self.folder.left_over, self.results.values())
+        waiting = deque(pair for pair in pairs if pair.id not in self.results)
+        if not waiting:
+            return
+        async with Agent(self.settings, toolbox=self.tools) as agent:
+            await self._warm()
+            self.began = perf_counter()
+
+            async def work() -> None:
+                while waiting:
+                    await self._keep(await self._result(agent, waiting.popleft()))
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(max(1, concurrency)):
+                    group.create_task(work())
+
+    async def _warm(self) -> None:
+        """Load the models and let them answer once, outside of the run: what is timed is a warm system."""
+        quiet = self.settings.model_copy(update={"traces": "none", "grounder": "classical"})
+        grey = np.full((64, 64, 3), 127, dtype=np.uint8)
+        async with Agent(quiet, toolbox=self.tools) as agent:
+            await agent.segment(grey, "warm-up", hints=Hints(box=Box(8, 8, 56, 56)))
+
+    async def _result(self, agent: Agent, pair: Pair) -> PairResult:
+        image = self.named[pair.id]
+        waiting = self.left.get((str(pair.image), Query(pair.query).text), [])
+        ended = next((trace for trace in waiting if trace.status != "interrupted"), None)
+        if ended is not None:
+            waiting.remove(ended)
+            return await self.io.run(outcome_of, pair, ended, image)
+        begun = next((trace for trace in waiting if _paid(trace)), None)
+        if begun is not None:
+            waiting.remove(begun)
+            taken_up = await self._taken_up(begun, pair)
+            if taken_up is not None:
+                return await self._scored(taken_up, pair)
+        return await self._scored(await self._asked(agent, pair), pair)
+
+    async def _asked(self, agent: Agent, pair: Pair) -> str | GeoSegError | None:
+        """The id of the trace that the pair left, or the error where it left none."""
+        try:
+            return (await agent.segment(pair.image, pair.query)).trace_id
+        except GeoSegError as error:
+            return error.trace_id or error
+
+    async def _taken_up(self, begun: Trace, pair: Pair) -> str | GeoSegError | None:
+        """As `_asked`, with the replies of an interrupted trace; None where they do not suffice."""
+        path = self.folder.traces / f"{begun.id}.json"
+        try:
+            grounder = await self.io.run(grounder_from_trace, str(path))
+            async with Agent(self.settings, grounder=grounder, toolbox=self.tools) as agent:
+                return (await agent.segment(pair.image, pair.query)).trace_id
+        except TraceIncomplete:
+            return None
+        except TraceError:
+            raise
+        except GeoSegError as error:
+            return error.trace_id or error
+
+    async def _scored(self, asked: str | GeoSegError | None, pair: Pair) -> PairResult:
+        image = self.named[pair.id]
+        if isinstance(asked, GeoSegError):
+            return await self.io.run(failed_before_its_trace, pair, asked, image)
+        return await self.io.run(lambda: outcome_of(pair, load(self.folder.traces / f"{asked}.json"), image))
+
+    async def _keep(self, result: PairResult) -> None:
+        await self.io.run(self.folder.append, result)
+        self.results[result.id] = result
+        self.fresh.append(result)
+        self.told(self._tally())
+
+    def _tally(self) -> Tally:
+        total, done, fresh = len(self.named), len(self.results), len(self.fresh)
+        tokens = sum(one.tokens or 0 for one in self.fresh)
+        left = total - done
+        return Tally(
+            done,
+            total,
+            sum(one.status == "failed" for one in self.results.values()),
+            sum(one.calls or 0 for one in self.fresh),
+            tokens,
+            (perf_counter() - self.began) / fresh * left if fresh else None,
+            round(tokens / fresh * left) if fresh else None,
+        )
+
+
+def _paid(trace: Trace) -> bool:
+    return any(isinstance(step, ChatStep) and step.output is not None for step in trace.steps)
+
+
+def _named(dataset: Dataset[Pair], pair: Pair) -> str:
+    """The picture's name within its data set, which does not change where that lies elsewhere."""
+    if pair.image.is_relative_to(dataset.root):
+        return pair.image.relative_to(dataset.root).as_posix()
+    return pair.image.as_posix()
