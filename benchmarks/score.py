@@ -71,11 +71,10 @@ def measure(folder: Path, pairs: int, workers: int) -> dict[str, float]:
         for number in range(pairs)
     ]
     started = time.perf_counter()
-    lines = 0
+    results = []
     with (folder / f"results-{pairs}.jsonl").open("w", encoding="utf-8") as stream:
-        results = []
         for result in score_folder(asked, folder / "prediction", workers=workers):
-            lines += stream.write(dump(result)) > 0
+            stream.write(dump(result))
             results.append(result)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -84,12 +83,12 @@ def measure(folder: Path, pairs: int, workers: int) -> dict[str, float]:
     started = time.perf_counter()
     mean = summarise(results).overall.metrics["iou"].value
     return {
-        "pairs": lines,
+        "pairs": len(results),
         "workers": workers,
-        "pairs per second": round(lines / seconds, 1),
+        "pairs per second": round(len(results) / seconds, 1),
         "peak MiB": round(peak, 1),
         "largest worker MiB": round(children, 1) if workers > 1 else 0,
-        "cpu ms per pair": round(1e3 * cpu / lines, 1),
+        "cpu ms per pair": round(1e3 * cpu / len(results), 1),
         "seconds to sum up": round(time.perf_counter() - started, 2),
         "mean IoU": round(mean, 4),
     }

@@ -17,8 +17,10 @@ from geoseg_agent.errors import ConfigError, MissingExtra, UnknownBackend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from geoseg_agent.grounding.chat import Endpoint
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.settings import Settings
+    from geoseg_agent.trace.model import Trace
 
 GROUNDERS = ("auto", "classical", "openai", "scripted:FILE", "replay:FILE")
 TOOLBOXES = ("classical", "models")
@@ -35,7 +37,7 @@ def grounder_of(settings: Settings) -> Grounder:
     """
     name, _, argument = settings.grounder.partition(":")
     if settings.grounder == "openai" or (settings.grounder == "auto" and settings.base_url is not None):
-        return _mllm(settings)
+        return mllm_grounder(settings)
     if settings.grounder in {"auto", "classical"}:
         from geoseg_agent.grounding.classical import ClassicalGrounder  # noqa: PLC0415 - only when chosen
 
@@ -52,7 +54,12 @@ def grounder_of(settings: Settings) -> Grounder:
     return cast("Grounder", _made(found, settings, settings.grounder, needs=("engine", "ground", "aclose")))
 
 
-def _mllm(settings: Settings) -> Grounder:
+def mllm_grounder(settings: Settings, taken_up: Trace | None = None) -> Grounder:
+    """The grounder that asks the endpoint of the settings; first for what an interrupted trace does not hold.
+
+    Raises:
+        ConfigError: no endpoint is set, or its key cannot be sent.
+    """
     from geoseg_agent.grounding.cache import FileCache  # noqa: PLC0415 - only when chosen
     from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint  # noqa: PLC0415
     from geoseg_agent.grounding.mllm import Asking, MllmGrounder  # noqa: PLC0415
@@ -63,8 +70,13 @@ def _mllm(settings: Settings) -> Grounder:
         RecordingPictures,
     )
 
+    endpoint: Endpoint = OpenAIEndpoint(settings)
+    if taken_up is not None:
+        from geoseg_agent.trace.resume import ResumedEndpoint  # noqa: PLC0415 - only here
+
+        endpoint = ResumedEndpoint(taken_up, endpoint)
     return MllmGrounder(
-        RecordingEndpoint(OpenAIEndpoint(settings)),
+        RecordingEndpoint(endpoint),
         RecordingPictures(SentImages()),
         None if settings.cache is None else RecordingCache(FileCache(settings.cache)),
         Asking.of(settings),

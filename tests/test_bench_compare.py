@@ -91,6 +91,12 @@ def test_ranks_with_ties_by_hand():
     assert a.overall == pytest.approx(np.mean([a.metrics[name].mean_rank for name in METRICS]))
 
 
+def test_runs_with_the_same_scores_on_other_pairs_tie():
+    found = compare({"a": run([10, 20, 30]), "b": run([30, 20, 10])})
+    assert 0.1 + 0.2 + 0.3 != 0.3 + 0.2 + 0.1
+    assert [one.metrics[name].rank for one in found.runs for name in METRICS] == [1.5] * 2 * len(METRICS)
+
+
 def test_a_run_of_empty_masks_leaves_accuracy_and_specificity():
     # On small targets a run that never answers would win both: everything but the target is background.
     runs = {"empty": run([0, 0, 0]), "a": run([140, 160, 30]), "b": run([300, 10, 10])}

@@ -76,6 +76,20 @@ def test_a_pair_that_breaks_one_bound_is_caught_by_that_one_alone(name):
     assert "one by" in exact[0].says
 
 
+def test_what_two_targets_found_crosswise_may_be_lost_altogether():
+    """Route A has the left of one and the right of the other, Route B the contrary: all is found, nothing kept."""
+    rows = rows_of(T, mask(), T, T, ("both", "both"))
+
+    assert check_run("crosswise", rows).possible
+    assert not check_run("one target", rows_of(T, mask(), T, T, ("both",))).possible
+
+
+def test_a_full_method_that_failed_alone_contradicts_nothing():
+    rows = {**rows_of(T, mask(), T, T, ("both",)), "full": [of("one", T, None)]}
+
+    assert check_run("failed", rows).possible
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_real_fusions_are_always_possible(seed):
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bench_layouts import SIZE, line, rle, square, write_json, write_lines
 
-from geoseg_agent.bench.datasets import Broken, open_pairs, validate
+from geoseg_agent.bench.datasets import Broken, open_boxes, open_pairs, validate
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.errors import DatasetError
 from geoseg_tools import Box
@@ -98,7 +98,9 @@ def test_a_short_manifest_will_do(tmp_path):
         ({"id": "q0"}, "its id stands twice"),
         ({"query": " \n"}, "the query is empty"),
         ({"query": "a\0b"}, "control character U+0000"),
-        ({"query": "half \ud800"}, "control character U+D800"),
+        ({"query": "half \ud800"}, "query: Input should be a valid string"),
+        ({"image": "half \ud800"}, "image: Input should be a valid string"),
+        ({"level": "half \ud800"}, "got 'half \\ud800'"),
         ({"query": None}, "query: Input should be a valid string"),
         ({"image": "images/gone.png"}, "gone.png does not exist"),
         ({"image": "images"}, "is not a regular file"),
@@ -109,7 +111,7 @@ def test_a_short_manifest_will_do(tmp_path):
         ({"mask": "masks/gone.png"}, "gone.png does not exist"),
         ({"mask": "masks/small.png"}, "the mask has 8 x 8 pixels, the image 32 x 24"),
         ({"mask": "masks/a.jpg"}, "is a JPEG, whose edges are not exact"),
-        ({"mask": "masks/cut.png"}, "the mask cut.png is damaged"),
+        ({"mask": "masks/cut.png"}, "cut.png cannot be read"),
         ({"mask": "masks/colour.png"}, "3 bands that differ"),
         ({"width": 33}, "the image has 32 x 24 pixels, the record says 33 x 24"),
         ({"width": None}, "of width and height, only one is there"),
@@ -192,6 +194,17 @@ def test_an_empty_mask_is_an_answer(tmp_path):
     assert not list(open_pairs(tmp_path))[1].truth.read().any()
 
 
+@pytest.mark.parametrize("writer", [layouts.manifest, layouts.geoseg_bench, layouts.lasers, layouts.referring])
+def test_a_data_set_without_a_record_is_broken(tmp_path, writer):
+    writer(tmp_path)
+    kind = open_pairs(tmp_path).kind
+    for file in (*tmp_path.rglob("*.json"), *tmp_path.rglob("*.jsonl")):
+        content = {"images": [], "annotations": [], "refs": []} if kind == "referring" else []
+        file.write_text("" if kind == "manifest" else json.dumps(content))
+    (broken,) = validate(open_pairs(tmp_path, kind=kind))
+    assert (broken.where, broken.rule) == (str(tmp_path), "it holds no record")
+
+
 def test_the_limit_on_pixels_is_the_runs(tmp_path):
     layouts.manifest(tmp_path, 1)
     (broken,) = validate(open_pairs(tmp_path), max_pixels=100)
@@ -254,6 +267,24 @@ def test_broken_records_of_geoseg_bench(tmp_path, change, rule):
     broken = validate(open_pairs(tmp_path))
     assert [one.where for one in broken] == [f"annotations/Rural.json, record {number}" for number in (1, 2)]
     assert rule in broken[0].rule
+
+
+def test_what_a_mac_leaves_beside_its_files_is_no_record(tmp_path):
+    for writer in (layouts.geoseg_bench, layouts.lasers, layouts.dior, layouts.nwpu, layouts.loveda):
+        root = tmp_path / writer.__name__
+        writer(root)
+        for file in [*root.rglob("*.json"), *root.rglob("*.xml"), *root.rglob("*.txt"), *root.rglob("*.png")]:
+            (file.parent / f"._{file.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X\xff")
+        boxes = writer not in {layouts.geoseg_bench, layouts.lasers}
+        assert validate((open_boxes if boxes else open_pairs)(root)) == []
+
+
+def test_a_message_about_half_a_character_can_be_shown(tmp_path):
+    layouts.manifest(tmp_path)
+    write_lines(tmp_path / "manifest.jsonl", [line(0, id="half \ud800"), line(1, image="half \ud800")])
+    broken = validate(open_pairs(tmp_path))
+    assert [one.id for one in broken] == ["half \\ud800", "q1"]
+    assert all(one.rule.encode() for one in broken)
 
 
 def test_geoseg_bench_without_a_list(tmp_path):

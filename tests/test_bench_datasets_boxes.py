@@ -180,7 +180,7 @@ def test_what_holds_no_boxes(tmp_path):
         open_boxes(tmp_path)
     with pytest.raises(DatasetError, match="does not exist"):
         open_boxes(tmp_path / "gone")
-    with pytest.raises(DatasetError, match="no kind of box data"):
+    with pytest.raises(DatasetError, match="no kind of data set"):
         open_boxes(tmp_path, kind="voc")
     for kind in ("dior", "nwpu", "loveda", "boxes"):
         with pytest.raises(DatasetError):

@@ -4,6 +4,7 @@ import os
 import zlib
 
 import bench_layouts as layouts
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -23,6 +24,7 @@ from geoseg_agent.bench.datasets import (
     picture_size,
     validate,
 )
+from geoseg_agent.bench.datasets.segments import MAX_COUNTS
 from geoseg_agent.errors import DatasetError, ImageError
 from geoseg_agent.imagery import read_image
 
@@ -178,6 +180,14 @@ def test_a_mask_in_one_giant_block_is_refused(tmp_path):
         MaskFile(path, "here").read()
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_mask_whose_lower_bits_would_be_lost_is_refused(tmp_path, channels):
+    # Pillow reads the upper 8 of 16 bits where there is colour, and a mask of 0 and 1 would come out empty.
+    cv2.imwrite(str(tmp_path / "mask.png"), np.repeat(MASK[..., None].astype(np.uint16), channels, axis=2))
+    with pytest.raises(DatasetError, match="16 bits in several channels"):
+        MaskFile(tmp_path / "mask.png", "here").read()
+
+
 def test_a_mask_that_is_partly_transparent_or_animated(tmp_path):
     path = tmp_path / "mask.png"
     Image.fromarray(np.dstack([MASK * np.uint8(9), MASK * np.uint8(255)])).save(path)
@@ -223,3 +233,16 @@ def test_polygons_and_unions():
     assert (united.read() == read).all()
     with pytest.raises(DatasetError, match="polygon 1 holds a number that is not finite"):
         Polygons(((float("nan"), 0, 1, 1, 2, 0),), SIZE, "here").read()
+
+
+def test_a_polygon_too_long_to_draw_is_refused_before_memory_is_taken_for_it():
+    # Strokes across an image of ordinary size: gigabytes in pycocotools, from a few kilobytes of JSON.
+    ring = tuple(value for stroke in range(2000) for value in (8000.0 * (stroke % 2), float(stroke)))
+    with pytest.raises(DatasetError, match="polygon 1 is 16000000 pixels long, over 8000000"):
+        Polygons((ring, ring), (8000, 8000), "here").read()
+
+
+def test_run_lengths_too_long_to_decode_are_refused_before_memory_is_taken_for_them():
+    for counts in ("1" * (MAX_COUNTS + 1), (0,) * (MAX_COUNTS + 1)):
+        with pytest.raises(DatasetError, match="mask 1 of 1: the run-lengths are 16777217 long"):
+            RunLengths((Runs(SIZE, counts),), SIZE, "here").read()

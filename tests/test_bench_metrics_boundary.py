@@ -22,13 +22,18 @@ def slow_boundary(mask):
     return found
 
 
-def slow_boundary_f(prediction, truth, tolerance):
+def slow_boundary_f(prediction, truth, within):
     ours, theirs = slow_boundary(prediction), slow_boundary(truth)
     if not ours or not theirs:
-        return float((prediction == truth).all())
-    precision = sum(min(math.dist(p, g) for g in theirs) <= tolerance for p in ours) / len(ours)
-    recall = sum(min(math.dist(g, p) for p in ours) <= tolerance for g in theirs) / len(theirs)
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        return [float((prediction == truth).all())] * len(within)
+    to_theirs = [min(math.dist(p, g) for g in theirs) for p in ours]
+    to_ours = [min(math.dist(g, p) for p in ours) for g in theirs]
+    found = []
+    for tolerance in within:
+        precision = sum(far <= tolerance for far in to_theirs) / len(ours)
+        recall = sum(far <= tolerance for far in to_ours) / len(theirs)
+        found.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
+    return found
 
 
 def drawn(text, letters):
@@ -44,26 +49,35 @@ def square(size, y, x, side):
 
 def test_it_equals_the_slow_oracle():
     random = np.random.default_rng(3)
-    for number in range(400):
+    for number in range(2000):
         size = tuple(random.integers(1, 16, 2))
         blob = np.kron(random.random((4, 4)) < 0.4, np.ones((4, 4), bool)).astype(bool)[: size[0], : size[1]]
         kinds = [np.zeros(size, bool), np.ones(size, bool), random.random(size) < 0.3, blob, np.roll(blob, 1, 1)]
         prediction, truth = kinds[number % 5], kinds[random.integers(5)]
         within = [0.0, 1.0, 1.5, 3.0, math.sqrt(8), *tolerances(size)]
-        wanted = [slow_boundary_f(prediction, truth, tolerance) for tolerance in within]
 
         assert {tuple(at) for at in np.argwhere(boundary(prediction)).tolist()} == slow_boundary(prediction)
-        assert boundary_f(prediction, truth, within) == pytest.approx(wanted, abs=1e-9)
+        wanted = pytest.approx(slow_boundary_f(prediction, truth, within), abs=1e-9)
+        assert boundary_f(prediction, truth, within) == wanted
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1), (4, 300), (90, 120)])
 def test_near_is_an_exact_distance_transform_with_a_threshold(size):
     random = np.random.default_rng(4)
-    for tolerance in (0, 0.99, 1, math.sqrt(2), 2.5, 3, 5, math.sqrt(50), 8.59, 20, 500):
+    for tolerance in (0, 0.99, 1, math.sqrt(2), 2.5, 3, math.sqrt(13), 5, math.sqrt(50), 8.59, 20, 500):
         pixels = random.random(size) < 0.01
         pixels[random.integers(size[0]), random.integers(size[1])] = True
 
         assert np.array_equal(near(pixels, tolerance), distance_transform_edt(~pixels) <= tolerance)
+
+
+@pytest.mark.parametrize(("size", "shift"), [((400, 400), (3, 3)), ((400, 800), (3, 6)), ((800, 800), (6, 6))])
+def test_what_lies_exactly_at_the_tolerance_is_within_it(size, shift):
+    """0.0075 sqrt(400^2 + 400^2) is the root of 18, the distance of a step by 3 and 3, but for a rounding."""
+    truth, prediction = np.zeros(size, bool), np.zeros(size, bool)
+    truth[100, 100] = prediction[100 + shift[0], 100 + shift[1]] = True
+
+    assert boundary_f(prediction, truth, [tolerances(size)[1]]) == [1]
 
 
 SMALL = """

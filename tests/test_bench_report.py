@@ -14,10 +14,10 @@ from geoseg_agent import DatasetError
 from geoseg_agent.bench.gallery import EACH
 from geoseg_agent.bench.metrics import METRICS
 from geoseg_agent.bench.pairs import Pair
+from geoseg_agent.bench.plan import Source, plan_of
 from geoseg_agent.bench.records import Failure, Took, result_of
 from geoseg_agent.bench.report import MOST_BYTES, MOST_ERRORS, write_report
 from geoseg_agent.bench.report_facts import known_of
-from geoseg_agent.bench.run_folder import plan_of
 from geoseg_agent.bench.summary import summarise
 
 SIZE = (40, 50)
@@ -234,6 +234,7 @@ def test_what_a_data_set_does_not_state_is_not_a_row(tmp_path):
     page, _ = page_of(tmp_path, pairs, [found(pair, 100 * i) for i, pair in enumerate(pairs)])
 
     assert page.count("the data set does not state it") == 3
+    assert "No pair failed or went without an answer." in page
     assert "unstated" not in page
     assert "mean over sources" not in re.sub(r"Mean over sources", "", page)
     assert "Nobody timed these answers." in page
@@ -262,14 +263,19 @@ def test_the_plan_of_the_run_is_told_and_a_stranger_is_not(tmp_path):
     results = [failed(pair, engine="none") for pair in pairs]
     settings = {"profile": "default", "grounder": "mllm", "model": MARKUP, "samples": 3, "bands": None}
     plan = plan_of(
-        "manifest", [(pair, pair.image.name) for pair in pairs], settings, {"gamma": 0.01, "variant": "full"}
+        Source(path=str(tmp_path), kind="manifest"),
+        [(pair, pair.image.name) for pair in pairs],
+        settings,
+        {"gamma": 0.01, "variant": "full"},
+        concurrency=(2, 4),
     )
     (tmp_path / "run.json").write_text(plan.model_dump_json(), encoding="utf-8")
     page, _ = page_of(tmp_path, pairs, results)
 
     assert "layout manifest" in page
     assert "gamma 0.01, variant full" in page
-    assert "samples 3" in page
+    assert "samples 3, 2 and 4 pairs at once" in page
+    assert "No pair failed" not in page
     assert plan.digest[:16] in page
     assert known_of(tmp_path, results[:1]).plan is None
     (tmp_path / "run.json").write_text("{", encoding="utf-8")

@@ -88,6 +88,13 @@ def test_narrow_things_stay_when_the_picture_is_reduced():
     assert pixels[..., 3].any(axis=1).all()
 
 
+def test_a_mask_smaller_than_a_pixel_of_the_picture_is_one_pixel_of_it():
+    truth = block((4000, 4000), 2000, 2000, 2001, 2001)
+    pixels = decoded(layer(truth, np.zeros_like(truth), (360, 360)))[1]
+
+    assert pixels[..., 3].astype(bool).sum() == 1
+
+
 def test_a_frame_says_where_small_things_are():
     assert frame(np.zeros((100, 100), dtype=np.bool_), (50, 50)) is None
     assert frame(block((100, 100), 0, 0, 60, 60), (50, 50)) is None

@@ -188,8 +188,8 @@ def test_an_answer_that_cannot_be_read_is_no_fault_of_the_system(folder):
 
 
 def test_files_of_no_pair_are_listed(folder):
-    for name in ("p0.png", "p9.png", "P1.png", "notes.tif"):
+    for name in ("p0.png", "p9.png", "P1.png", "p1.PNG", "notes.tif"):
         save(folder, name, grey(2))
     (folder / "readme.txt").touch()
 
-    assert strangers(pairs(), folder) == ("P1.png", "notes.tif", "p9.png")
+    assert strangers(pairs(), folder) == ("P1.png", "notes.tif", "p1.PNG", "p9.png")

@@ -69,6 +69,14 @@ def test_a_failed_pair_stays_in_every_denominator():
     assert with_failed.errors == {"endpoint": 6}
 
 
+def test_a_query_that_was_declined_comes_last_however_sure_the_system_was():
+    answered = [made(0, 100, 100, confidence=0.2), made(1, 100, 50, confidence=0.1)]
+    declined = made(2, prediction=None, status="ambiguous", error=None, confidence=0.9)
+    risk = summarise([*answered, declined]).risk
+    assert (risk.n, risk.confident) == (3, 2)
+    assert [point.risk for point in risk.curve] == pytest.approx([0, 0.25, 0.5])
+
+
 def test_every_stratum_is_a_partition():
     random = np.random.default_rng(0)
     results = [

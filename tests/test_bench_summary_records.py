@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geoseg_agent.bench.lines import Torn
 from geoseg_agent.bench.pairs import Pair
-from geoseg_agent.bench.records import Failure, PairResult, Took, Torn, dump, load_results, result_of
+from geoseg_agent.bench.records import Failure, PairResult, Took, dump, load_results, result_of
 from geoseg_agent.errors import DatasetError
 
 

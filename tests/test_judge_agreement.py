@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from geoseg_agent.bench.judge.agreement import agreement, quadratic_kappa, read_scores, spearman
-from geoseg_agent.bench.judge.resample import interval
 from geoseg_agent.errors import DatasetError
 
 
@@ -52,14 +51,18 @@ def test_what_is_not_defined_is_none():
     assert spearman([3, 3, 3], [1, 2, 3]) is None
     assert quadratic_kappa([3, 3], [3, 3]) is None
     assert quadratic_kappa([3, 3], [4, 4]) == 0
+    thirds = [10 / 3] * 7  # means of three samples, whose variance is not quite 0
+    assert np.var(thirds) > 0
+    assert (spearman(thirds, thirds), quadratic_kappa(thirds, thirds)) == (None, None)
 
 
 def test_only_shared_pairs_and_criteria_count(tmp_path):
     judge = {"p1": {"faithfulness": 5.0, "overlap": 2.0}, "p2": {"faithfulness": 2.0}, "p3": {"faithfulness": 1.0}}
     file = tmp_path / "people.csv"
     file.write_text(
-        "pair,rater,faithfulness,localization\np1,ann,5,4\np1,bob,4,\np2,ann,1,3\nelsewhere,bob,3,3\n",
+        "pair,rater,faithfulness,localization\r\n p1,ann,5,4\r\np1 ,bob,4,\r\np2,ann,1,3\r\n,,,\r\nelse,bob,3,3\r\n",
         encoding="utf-8-sig",
+        newline="",
     )
     people = read_scores(file)
     assert people["p1"] == {"faithfulness": 4.5, "localization": 4}
@@ -79,6 +82,7 @@ def test_only_shared_pairs_and_criteria_count(tmp_path):
         ("pair,overlap\na,3\nb,6\n", "line 3: '6' is no score"),
         ("pair,overlap\na,nan\n", "line 2: 'nan'"),
         ("pair,overlap\na,good\n", "line 2: 'good'"),
+        ("overlap,pair\n3\n", "line 2: a score of no pair"),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused_by_line(tmp_path, text, said):
@@ -86,13 +90,3 @@ def test_a_file_that_breaks_a_rule_is_refused_by_line(tmp_path, text, said):
     file.write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=said):
         read_scores(file)
-
-
-def test_the_interval_resamples_images_not_pairs():
-    values = [1.0] * 20 + [5.0] * 20
-    many = interval(values, [str(number) for number in range(40)])
-    two = interval(values, ["a"] * 20 + ["b"] * 20)
-    assert two == [1.0, 5.0]
-    assert 2 < many[0] < 3 < many[1] < 4
-    assert many == interval(values, [str(number) for number in range(40)])
-    assert interval([4.0], ["a"]) == [4.0, 4.0]

@@ -71,6 +71,19 @@ def test_narrow_things_do_not_vanish_when_shrunk():
     assert green.any(axis=1).mean() > 0.9
 
 
+@pytest.mark.parametrize("size", [(8000, 8000), (1, 8000), (8000, 3), (1, 1)])
+@pytest.mark.parametrize("fit", [FIT, Fit(28, 1024, 1280), Fit(224, 21, 41)], ids=str)
+def test_no_mask_vanishes_however_small(size, fit):
+    """To the judge, a picture without green and yellow says that there is nothing to find."""
+    one = np.zeros(size, bool)
+    one[-1, -1] = True
+    nothing = np.zeros_like(one)
+    image = grey(size)
+    for truth, predicted, colour in ((one, nothing, 1), (nothing, one, 0)):
+        picture = composite(image, truth, [predicted, nothing], fit).pixels.astype(int)
+        assert (picture[..., colour] - picture[..., 1 - colour] > 60).any()
+
+
 async def test_equal_arguments_give_equal_bytes_whatever_the_image_is_called():
     sent = []
     for name in ("one.png", "GT_class_airplane_iou_0.97.png"):

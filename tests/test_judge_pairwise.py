@@ -44,6 +44,10 @@ async def test_a_win_needs_both_orders_and_a_preferred_place_is_told():
     assert [one.winner for one in found.pairs] == ["a", "tie", "tie", "tie", None, "b"]
     summary = json.loads(json.dumps(found.summary()))
     assert (summary["pairs"], summary["judged"], summary["missing"]) == (6, 5, 1)
+    assert (summary["replies_malformed"], summary["replies_failed"]) == (2, 0)
+    lost = json.loads(json.dumps(found.pairs[4].as_json()))
+    assert (lost["winner"], lost["a_first"], len(lost["malformed"]), lost["evidence"]) == (None, None, 2, [])
+    assert found.pairs[0].evidence == ("more yellow", "more yellow")
     assert (summary["a_wins"], summary["b_wins"], summary["ties"], summary["ties_of_split_orders"]) == (1, 1, 3, 2)
     assert summary["a_share"] == 0.5
     assert summary["replies"] == {"first": 4, "second": 4, "tie": 2}

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from judge_cases import HALF, TRUTH, case, pictures_asked, scores, settings, steady
+from judge_cases import HALF, TRUTH, case, pictures_asked, scores, settings, steady, written
 from mllm_server import MllmServer
 
-from geoseg_agent.bench.judge.ledger import Ledger
+from geoseg_agent.bench.judge.ledger import Kept, Ledger
 from geoseg_agent.bench.judge.scoring import judge
 
 SUPPORT = Path(__file__).parent / "support"
@@ -140,6 +140,35 @@ async def test_another_mask_prompt_mode_judge_query_or_sample_is_another_questio
         for values in (base, {**base, "mode": "released"}, {**base, "samples": 2}):
             await run(server, [case(id="p0", name="elsewhere.png", level="2")], kept, **values)
         assert server.completions == number
+
+
+async def test_another_picture_under_the_same_name_is_another_question(tmp_path):
+    kept = tmp_path / "judgements.jsonl"
+    async with MllmServer(script=good) as server:
+        await run(server, [case()], kept)
+        changed = case()
+        written(changed.pair.image, seed=77)
+        await run(server, [changed], kept)
+        assert server.completions == 2
+        await run(server, [changed], kept, bands=(3, 2, 1))
+        assert server.completions == 3
+
+
+async def test_a_reply_is_kept_though_its_asker_is_cancelled(tmp_path):
+    kept = tmp_path / "judgements.jsonl"
+    ledger = Ledger(kept)
+    await ledger.open()
+    paid = [
+        Kept(key=str(n), pair="p", part="s", mode="m", model="m", prompt="p", predicted=[], answer=None)
+        for n in range(50)
+    ]
+    keeping = [asyncio.create_task(ledger.keep(one)) for one in paid]
+    await asyncio.sleep(0)
+    for task in keeping:
+        task.cancel()
+    await asyncio.wait(keeping)
+    await ledger.aclose()
+    assert len(kept.read_bytes().splitlines()) == len(paid)
 
 
 async def test_without_a_file_nothing_is_written(tmp_path):

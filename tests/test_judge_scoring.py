@@ -1,14 +1,17 @@
 """The judge end to end against the loopback server: scores, leaks, malformed replies, modes, warnings."""
 
+import base64
+import io
 import json
 import logging
 import re
 
 import numpy as np
 import pytest
-from judge_cases import HALF, TRUTH, Given, block, case, scores, settings, steady, texts_asked
+from judge_cases import HALF, TRUTH, Given, block, case, scores, settings, steady
 from mllm_answers import Said
 from mllm_server import MllmServer
+from PIL import Image as Pillow
 
 from geoseg_agent.bench.judge.family import kinship
 from geoseg_agent.bench.judge.scoring import judge
@@ -80,15 +83,37 @@ async def test_bytes_are_the_same_whatever_was_recorded_of_the_prediction():
     assert one == two
 
 
-async def test_the_text_is_the_same_for_masks_of_any_quality():
+@pytest.mark.parametrize("mode", ["paper-3", "paper-4", "released"])
+async def test_requests_for_masks_of_any_quality_differ_in_the_pixels_of_the_picture_only(mode):
+    # Areas of the first three are equal, intersections over union 1, one third and 0.
+    masks = (TRUTH, block(20, 50, 70, 110), block(70, 2, 94, 127), HALF, EMPTY, None)
     async with MllmServer(script=steady(3)) as server:
-        for mode in ("paper-3", "paper-4", "released"):
-            for mask in (TRUTH, HALF, EMPTY, block(0, 0, 5, 5)):
-                await judged(server, [case(7, predicted=mask, phrase="sports hall")], mode=mode)
-    texts = texts_asked(server)
-    assert [len(set(texts[start : start + 4])) for start in (0, 4, 8)] == [1, 1, 1]
-    pictures = [record.body["messages"][1]["content"][0]["image_url"]["url"] for record in server.asked]
-    assert len(set(pictures[:4])) == 4
+        for mask in masks:
+            await judged(server, [case(7, predicted=mask, phrase="sports hall")], mode=mode)
+    assert len({mask.sum() for mask in masks[:3]}) == 1
+    *rest, nothing, none = map(bare, server.asked)
+    assert len(set(rest) | {nothing}) == 1
+    assert none == nothing
+    pictures = [base64.b64decode(url_of(record.body).partition(",")[2]) for record in server.asked]
+    assert len(set(pictures)) == len(masks) - 1
+    opened = [Pillow.open(io.BytesIO(data)) for data in pictures]
+    assert len({picture.size for picture in opened}) == 1
+    for picture, data in zip(opened, pictures, strict=True):
+        assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+        assert [name for name, _ in picture.applist] == ["APP0"]  # nothing but the file's kind
+        assert data.endswith(b"\xff\xd9")
+
+
+def url_of(body):
+    return body["messages"][1]["content"][0]["image_url"]["url"]
+
+
+def bare(record):
+    """A request as it went out, headers and body to the byte, without the picture's bytes and their number."""
+    url = url_of(record.body).encode()
+    assert record.raw.count(url) == 1
+    headers = tuple(sorted((name, value) for name, value in record.headers.items() if name != "content-length"))
+    return headers, record.raw.replace(url, b"")
 
 
 @pytest.mark.parametrize("mode", ["paper-3", "paper-4", "released"])
@@ -239,7 +264,13 @@ async def test_judge_and_grounder_of_one_family_are_told(caplog):
         ("InternVL3-38B", None, False),
         ("InternVL3-38B", "offline-baseline", False),
         ("acme/see-it", "mllm:see-it+classical", True),
+        ("llama-3.2-90b-vision", "llava-1.6", False),
         ("acme/see-it", "mllm:other+classical", False),
+        ("gpt-4o", "openai/gpt-4.1", True),
+        ("o3", "mllm:gpt-5+sam3", True),
+        ("pixtral-12b", "mistral-small-3.1", True),
+        ("minicpm-v-4", "MiniCPM-o-2.6", True),
+        ("offline-judge", "offline-baseline", False),
     ],
 )
 def test_families(judge_name, grounder, kin):
@@ -255,6 +286,9 @@ async def test_a_judge_that_cannot_be_reached_ends_the_run():
         with pytest.raises(EndpointError):
             await judged(server, [case(n) for n in range(40)], attempts=1)
         assert server.completions < 40
+        # Few enough to end before that is noticed.
+        with pytest.raises(EndpointError):
+            await judged(server, [case(n) for n in range(3)], attempts=1)
 
 
 async def test_a_failure_of_the_moment_is_counted_and_asked_again_later(tmp_path):
@@ -266,6 +300,40 @@ async def test_a_failure_of_the_moment_is_counted_and_asked_again_later(tmp_path
         again = await judged(server, cases, kept=kept, attempts=1, endpoint_calls=1)
     assert again.summary()["missing"] == 0
     assert server.completions == 4
+
+
+async def test_a_case_that_the_judge_refuses_is_missing_in_later_runs_too(tmp_path):
+    kept = tmp_path / "judgements.jsonl"
+    cases = [case(n) for n in range(3)]
+    async with MllmServer(script=lambda _: scores(3, 3, 3), faults={2: "400"}) as server:
+        first = await judged(server, cases, kept=kept, endpoint_calls=1)
+    async with MllmServer(script=lambda _: scores(3, 3, 3), faults="400") as server:
+        again = await judged(server, cases, kept=kept, endpoint_calls=1)
+        assert server.completions == 1
+    for found in (first, again):
+        summary = found.summary()
+        assert (summary["judged"], summary["missing"], summary["samples_failed"]) == (2, 1, 1)
+
+
+async def test_what_cannot_be_kept_is_said(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    async with MllmServer(script=lambda _: scores(3, 3, 3)) as server:
+        with pytest.raises(DatasetError, match="cannot be read as a file of judgements"):
+            await judged(server, [case()], kept=tmp_path)
+        assert server.completions == 0
+        with pytest.raises(DatasetError, match="cannot be"):
+            await judged(server, [case()], kept=tmp_path / "file" / "judgements.jsonl")
+
+
+async def test_the_interval_resamples_images_and_one_image_has_none():
+    same = {"name": "one.png"}
+    async with MllmServer(script=by_number) as server:
+        two = await judged(server, [case(n) for n in range(3)])
+        one = await judged(server, [case(n, **same) for n in range(3)])
+    low, high = two.summary()["criteria"]["faithfulness"]["interval"]
+    assert 1 <= low < 8 / 3 < high <= 5
+    assert one.summary()["criteria"]["faithfulness"]["interval"] is None
+    assert one.summary()["overlap_computed"]["interval"] is None
 
 
 async def test_what_cannot_be_asked_is_an_error():

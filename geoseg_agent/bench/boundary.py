@@ -117,7 +117,8 @@ def near(pixels: Mask, tolerance: float) -> Mask:
         pixels: (H, W) bool, contiguous.
         tolerance: >= 0, in pixels.
     """
-    square = math.floor(tolerance * tolerance)
+    # At 400 x 400 the diagonal's tolerance is the root of 18, whose square comes out as 17.999999999999996.
+    square = math.floor(tolerance * tolerance + 1e-9)
     reached = np.zeros(pixels.shape, dtype=np.uint8)
     for down in range(min(math.isqrt(square), pixels.shape[0] - 1) + 1):
         half = min(math.isqrt(square - down * down), pixels.shape[1])

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from geoseg_agent.bench.records import PairResult
 
+_DIGITS = 12  # of a mean score, of which the last few of a float are noise
+
 
 class Difference(Record):
     """First minus second, in one metric.
@@ -202,7 +204,8 @@ def _standings(scores: NDArray[np.float64], empty: list[bool]) -> list[dict[str,
     for at, metric in enumerate(METRICS):
         in_it = [run for run, nothing in enumerate(empty) if not (nothing and metric in UNRANKED)]
         if in_it:
-            ranks[in_it, at] = rankdata(-means[in_it, at])
+            # Rounded: two runs with the same scores on other pairs tie, though their float sums may not.
+            ranks[in_it, at] = rankdata(-means[in_it, at].round(_DIGITS))
             mean_ranks[in_it, at] = rankdata(-scores[in_it, :, at], axis=0).mean(axis=1)
     return [
         {

@@ -45,7 +45,7 @@ class RiskCoverage(Record):
     """Risk against coverage, all pairs counted.
 
     Attributes:
-        n: pairs, of which `confident` have a confidence.
+        n: pairs, of which `confident` have an answer with a confidence.
         aurc: None where no pair has a confidence.
         oracle: the AURC of the best order; `excess` is aurc - oracle.
         chance: the AURC of an order by chance: the mean risk.
@@ -69,7 +69,7 @@ def risk_coverage(confidences: Sequence[float | None], ious: Sequence[float]) ->
     """The curve and its summary.
 
     Args:
-        confidences: one per pair, None where there is none.
+        confidences: one per pair, None where there is none, or no answer.
         ious: 0..1, one per pair, at least one.
     """
     iou = np.asarray(ious, dtype=np.float64)

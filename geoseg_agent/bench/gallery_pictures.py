@@ -2,8 +2,7 @@
 
     truth only  green     prediction only  red     both  yellow
 
-The colours are a layer of its own, so that a page can take it away. A pixel of it belongs to a mask that covers 0.4
-of it: below one half, so that narrow things do not vanish.
+The colours are a layer of its own, so that a page can take it away.
 """
 
 from __future__ import annotations
@@ -48,9 +47,9 @@ def layer(truth: Mask, prediction: Mask | None, size: Size) -> str:
         prediction: the same, or None where nobody knows it any more.
         size: (h, w) of the picture, neither over the mask's.
     """
-    kinds = _reduced(truth, size).view(np.uint8).copy()
+    kinds = reduced(truth, size).view(np.uint8).copy()
     if prediction is not None:
-        kinds += _reduced(prediction, size).view(np.uint8) * np.uint8(2)
+        kinds += reduced(prediction, size).view(np.uint8) * np.uint8(2)
     inner = _inner(kinds)
     if prediction is None:
         inner &= _inner(inner.view(np.uint8))  # nothing but a line: it has to be seen
@@ -78,12 +77,17 @@ def frame(mask: Mask, size: Size) -> Frame | None:
     return Frame(x, y, max(2, min(size[1] - 1, right + _ROOM) - x), max(2, min(size[0] - 1, bottom + _ROOM) - y))
 
 
-def _reduced(mask: Mask, size: Size) -> Mask:
+def reduced(mask: Mask, size: Size) -> Mask:
+    """The mask at `size` (h, w), neither over its own; it is empty only where the mask is.
+
+    A pixel belongs to it that the mask covers by 0.4 of what it covers of any: below one half, so that narrow things
+    do not vanish, and in proportion, so that a mask of nothing but things smaller than a pixel does not either.
+    """
     if mask.shape == size:
         return mask
-    values = np.multiply(mask, 255, dtype=np.uint8)
-    small: Mask = np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)) >= 255 * _SEEN
-    return small
+    # Not in 8 bit: there, a pixel of the mask in 512 of the picture's would round to nothing.
+    covered = cv2.resize(np.multiply(mask, 65535, dtype=np.uint16), size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(covered >= max(1.0, _SEEN * float(covered.max())), dtype=np.bool_)
 
 
 def _inner(kinds: NDArray[np.uint8]) -> Mask:

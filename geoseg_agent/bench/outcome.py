@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geoseg_agent.bench.datasets.mask_file import by_itself
 from geoseg_agent.bench.records import Failure, Took, result_of
 from geoseg_agent.errors import DatasetError, TraceCorrupt
 from geoseg_agent.trace.model import ChatStep
@@ -45,7 +46,7 @@ def outcome_of(pair: Pair, trace: Trace, image: str) -> PairResult:
             f"its image {pair.image.name} {size[1]} x {size[0]}"
         )
     chats = [step for step in trace.steps if isinstance(step, ChatStep)]
-    used = [step.output.usage for step in chats if step.output is not None and step.output.usage is not None]
+    used = [step.output.usage for step in chats if step.output is not None]
     result = trace.result
     refused = result is not None and result.status == "ambiguous" and not result.targets
     return result_of(
@@ -61,7 +62,7 @@ def outcome_of(pair: Pair, trace: Trace, image: str) -> PairResult:
         rules=() if result is None else tuple(target.rule for target in result.targets),
         seconds=_took(trace),
         calls=len(chats),
-        tokens=sum(usage.prompt + usage.completion for usage in used),
+        tokens=None if None in used else sum(one.prompt + one.completion for one in used if one is not None),
     )
 
 
@@ -73,7 +74,7 @@ def failed_before_its_trace(pair: Pair, error: GeoSegError, image: str) -> PairR
     """
     return result_of(
         pair,
-        pair.truth.read(),
+        by_itself(pair.truth).read(),
         None,
         status="failed",
         engine="none",

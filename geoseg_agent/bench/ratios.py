@@ -10,4 +10,5 @@ def ratio(part: int, whole: int, *, right: bool) -> float:
 
 def harmonic(first: float, second: float) -> float:
     """The harmonic mean 2 a b / (a + b), the F-measure of precision and recall; 0 where both are 0."""
-    return 2 * first * second / (first + second) if first + second else 0.0
+    # The product in brackets, so that a swap of the two gives the same to the last bit: equal pairs are counted.
+    return 2 * (first * second) / (first + second) if first + second else 0.0

@@ -1,19 +1,15 @@
-r"""One line of `results.jsonl`: all that is known of one pair after it was asked, and enough to sum a run up again.
-
-A line is one JSON object and ends in "\n". A run appends lines; when it is killed the last one may be torn, which is
-told apart from a damaged file: only the last line, and only when it does not end in "\n".
-"""
+"""One line of `results.jsonl`: all that is known of one pair after it was asked, and enough to sum a run up again."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from geoseg_agent.bench.lines import line_of, read_lines, told
 from geoseg_agent.bench.metrics import METRICS, NOTHING, Count, Counts, Scores, Share, region_scores, score
 from geoseg_agent.errors import DatasetError
-from geoseg_agent.trace import jsontext
 from geoseg_agent.trace.record_base import Record, Seconds
 from geoseg_tools.fusion import Rule  # noqa: TC001 - pydantic reads it
 
@@ -21,14 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from geoseg_agent.bench.lines import Torn
     from geoseg_agent.bench.pairs import Pair
     from geoseg_tools.arrays import Mask
 
 Outcome = Literal["found", "not_found", "ambiguous", "failed"]
 
-_SHOWN = 3  # problems named in one message
 _CLOSE = 1e-9
-_BREAKS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}  # ends of lines to str.splitlines
 
 
 class Failure(Record):
@@ -42,7 +37,7 @@ class Took(Record):
     """Seconds of one query on a warm system: models were loaded, and had answered once, before the clock started.
 
     Attributes:
-        total: from asking to the answer, waiting included.
+        total: from the start of the query, its image read, to its answer; waiting for tools and endpoint included.
         stages: by stage, such as grounding, encode, points, text. Stages that run side by side overlap, so their sum
             may be larger than the total.
     """
@@ -129,18 +124,6 @@ class PairResult(Record):
         return tuple(getattr(self.scores, name) for name in METRICS)
 
 
-class Torn(NamedTuple):
-    """The rest of a line that was being written when the run was killed.
-
-    Attributes:
-        line: its number, from 1.
-        offset: where it begins, in bytes: who goes on with the run cuts the file here.
-    """
-
-    line: int
-    offset: int
-
-
 def result_of(
     pair: Pair,
     truth: Mask,
@@ -202,51 +185,14 @@ def result_of(
             tokens=tokens,
         )
     except ValidationError as problem:
-        raise DatasetError(f"the result of pair {pair.id} contradicts itself: {_told(problem)}") from problem
+        raise DatasetError(f"the result of pair {pair.id} contradicts itself: {told(problem)}") from problem
 
 
 def dump(result: PairResult) -> str:
     r"""The result as one line of JSON, with its "\n"."""
-    return result.model_dump_json().translate(_BREAKS) + "\n"
+    return line_of(result)
 
 
 def load_results(path: Path, *, torn: Callable[[Torn], None] = lambda _torn: None) -> Iterator[PairResult]:
-    """The results of a file, one after the other, in its order.
-
-    Args:
-        path: a `results.jsonl`.
-        torn: called when the last line was cut off, which is left out.
-
-    Raises:
-        DatasetError: the file cannot be read or a line is malformed; the message names the line.
-    """
-    try:
-        with path.open("rb") as stream:
-            offset = 0
-            for number, line in enumerate(stream, 1):
-                try:
-                    yield _parsed(line)
-                except ValueError as problem:
-                    if not line.endswith(b"\n"):
-                        torn(Torn(number, offset))
-                        return
-                    raise DatasetError(
-                        f"{path.name}, line {number}: {_told(problem)}",
-                        hint="it is no line of results, or was changed by hand",
-                    ) from problem
-                offset += len(line)
-    except OSError as problem:
-        raise DatasetError(f"{path} cannot be read: {problem.strerror}") from problem
-
-
-def _parsed(line: bytes) -> PairResult:
-    jsontext.parse(line)  # pydantic would take the last of two equal keys
-    return PairResult.model_validate_json(line)
-
-
-def _told(problem: ValueError) -> str:
-    if not isinstance(problem, ValidationError):
-        return str(problem)
-    errors = problem.errors(include_url=False, include_input=False)
-    shown = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ") for error in errors[:_SHOWN]]
-    return "; ".join(shown) + (f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else "")
+    """The results of a `results.jsonl`; arguments and errors as of `read_lines`."""
+    return read_lines(path, PairResult, torn=torn)

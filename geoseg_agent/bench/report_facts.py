@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from geoseg_agent.bench.run_folder import Plan
+from geoseg_agent.bench.plan import Plan
 from geoseg_agent.errors import TraceError
 from geoseg_agent.trace.ids import is_id, time_of
 from geoseg_agent.trace.store import load
@@ -60,13 +60,15 @@ def facts(known: Known, summary: Summary) -> dict[str, str]:
     data += f", {sources} sources" if sources > 1 else ""
     found = {
         "Engine": ", ".join(engines[:_ENGINES]) + more,
-        "Data": data + ("" if plan is None else f", layout {plan.kind}"),
+        "Data": data + ("" if plan is None else f", layout {plan.data.kind}"),
         "Asked": _asked(known, summary),
     }
     if plan is not None:
         found["Pairs"] = f"sha256 {plan.digest[:16]}…"
         said = {name: plan.settings.get(name) for name in _NAMED}
         kept = [f"{name} {value}" for name, value in said.items() if value not in (None, _USUAL.get(name))]
+        # Without it, seconds mean nothing.
+        kept += [f"{' and '.join(map(str, plan.concurrency))} pairs at once"] if plan.concurrency else []
         found["Settings"] = ", ".join(kept) or "not recorded"
         found["Method"] = ", ".join(f"{name} {value}" for name, value in plan.method.items())
     return found

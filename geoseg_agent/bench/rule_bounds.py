@@ -15,8 +15,8 @@ mask, a table so bounds how often each rule was used.
 
 Of a pair with several targets the same holds with unions, as long as all of its targets fell under one rule; others
 are "mixed" and exempt. Where masks of several targets are intersected one by one, their union may miss what Route A
-found in one and Route B in another, so that bounds on what is missed exempt every pair with several targets. A pair
-whose figures follow a convention and not their definition (a query that failed scores 0 in all of them, specificity
+found in one and Route B in another, so that bounds on what is missed or lost exempt every pair with several targets.
+A pair whose figures follow a convention and not their definition (a query that failed scores 0 in all of them, specificity
 included; a truth with no pixel, or with all) is exempt from everything. Nothing can be said between a row without
 refinement and the others: it looks at another region.
 
@@ -49,6 +49,7 @@ class RuleBound(NamedTuple):
         least: of these figures, in their order; monotone in each.
         why: the derivation.
         exempts: which pairs with several targets may break it.
+        most: what the amount of one pair that is exempt can come to.
     """
 
     name: str
@@ -57,6 +58,7 @@ class RuleBound(NamedTuple):
     least: Callable[..., float]
     why: str
     exempts: Literal["none", "mixed", "several"]
+    most: float = 1.0
 
 
 class Exempt(NamedTuple):
@@ -73,8 +75,8 @@ class Exempt(NamedTuple):
     several: float = 0.0
 
     def of(self, bound: RuleBound) -> float:
-        """The share that is exempt from this bound."""
-        return self.loose + {"none": 0.0, "mixed": self.mixed, "several": self.several}[bound.exempts]
+        """What pairs that are exempt from this bound can add to its amount."""
+        return bound.most * (self.loose + {"none": 0.0, "mixed": self.mixed, "several": self.several}[bound.exempts])
 
 
 _FULL: Final[Variant] = "full"
@@ -111,7 +113,8 @@ def _of_coverage(what: str) -> tuple[RuleBound, ...]:
             lambda f, x, y: x + y - f,
             "where one route is valid the mask is that route's and the other is empty, so A + B - full = 0; only "
             'under "both" can it be positive, and at most 1: two shares of a set overlap in at least A + B - 1 of it',
-            "mixed",
+            "several",
+            most=2.0,
         ),
         RuleBound(
             f"{what}: Route A covers anything",
@@ -218,7 +221,7 @@ def _claim(bound: RuleBound, amount: float, allowed: float, known: float | None)
     if not bound.rules:
         return f"{percent(amount)} <= {percent(allowed)}"
     measured = "" if known is None else f" (measured {percent(known)})"
-    slack = f" less {percent(allowed)} of pairs that are exempt" if allowed else ""
+    slack = f" less {percent(allowed)} for pairs that are exempt" if allowed else ""
     return f"pairs under {_names(bound.rules)}{measured} >= {percent(amount)}{slack}"
 
 

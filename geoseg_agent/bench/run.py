@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from geoseg_agent.agent import Agent
-from geoseg_agent.backends import toolbox_of
+from geoseg_agent.backends import mllm_grounder, toolbox_of
 from geoseg_agent.bench.outcome import failed_before_its_trace, outcome_of
-from geoseg_agent.bench.run_folder import RunFolder, plan_of
-from geoseg_agent.errors import GeoSegError, TraceError, TraceIncomplete
+from geoseg_agent.bench.plan import picture_name, plan_of
+from geoseg_agent.bench.run_folder import RunFolder
+from geoseg_agent.errors import GeoSegError, first_error
 from geoseg_agent.lanes import Lane
-from geoseg_agent.trace.model import ChatStep
+from geoseg_agent.trace.resume import paid_replies
 from geoseg_agent.trace.store import load
-from geoseg_agent.trace.tape import grounder_from_trace
 from geoseg_agent.types import Hints, Query
 from geoseg_tools.geometry import Box
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from geoseg_agent.bench.datasets import Dataset
     from geoseg_agent.bench.pairs import Pair
+    from geoseg_agent.bench.plan import Source
     from geoseg_agent.bench.records import PairResult
     from geoseg_agent.seams import Toolbox
     from geoseg_agent.settings import Settings
@@ -74,6 +75,7 @@ class Borrowed:
 
 async def run(
     dataset: Dataset[Pair],
+    source: Source,
     pairs: Sequence[Pair],
     folder: Path,
     settings: Settings,
@@ -85,7 +87,8 @@ async def run(
     """Ask every pair that has no result in `folder` yet.
 
     Args:
-        dataset: where the pairs are from.
+        dataset: that the pairs are from.
+        source: where it is.
         pairs: those to ask, in the order in which to begin.
         folder: of the run; made where it is not there.
         settings: traces go into the folder, whatever they say of it.
@@ -97,19 +100,25 @@ async def run(
         DatasetError: the folder holds another run, or cannot be written.
         ConfigError: a backend cannot be had as configured.
     """
-    named = {pair.id: _named(dataset, pair) for pair in pairs}
+    named = {pair.id: picture_name(dataset, pair) for pair in pairs}
     tools = toolbox_of(settings)
     io = Lane("bench")
     try:
         plan = plan_of(
-            dataset.kind,
+            source,
             ((pair, named[pair.id]) for pair in pairs),
             settings.recorded(),
             settings.method(dict(tools.defaults)).as_dict(),
+            concurrency=(concurrency,),
         )
         runs = await io.run(RunFolder, folder, plan)
-        one = _Run(runs, settings.model_copy(update={"traces": runs.traces}), tools, io, named, told)
-        await one.go(pairs, concurrency, retry_failed=retry_failed)
+        try:
+            # Pairs wait for their turn here, so none is shed at the door.
+            own = settings.model_copy(update={"traces": runs.traces, "max_queued": None})
+            one = _Run(runs, own, tools, io, named, told)
+            await one.go(pairs, concurrency, retry_failed=retry_failed)
+        finally:
+            runs.close()
     finally:
         await tools.aclose()
         io.close()
@@ -136,10 +145,8 @@ class _Run:
     async def go(self, pairs: Sequence[Pair], concurrency: int, *, retry_failed: bool) -> None:
         self.results = await self.io.run(self.folder.done)
         if retry_failed:
-            self.results = {name: one for name, one in self.results.items() if one.status != "failed"}
-            await self.io.run(self.folder.keep_only, self.results.values())
-        else:
-            self.left = await self.io.run(self.folder.left_over, self.results.values())
+            self.results = await self.io.run(self.folder.retire, self.results)
+        self.left = await self.io.run(self.folder.left_over, self.results.values())
         waiting = deque(pair for pair in pairs if pair.id not in self.results)
         if not waiting:
             return
@@ -151,9 +158,10 @@ class _Run:
                 while waiting:
                     await self._keep(await self._result(agent, waiting.popleft()))
 
-            async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, concurrency)):
-                    group.create_task(work())
+            with first_error():
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(max(1, concurrency)):
+                        group.create_task(work())
 
     async def _warm(self) -> None:
         """Load the models and let them answer once, outside of the run: what is timed is a warm system."""
@@ -169,32 +177,18 @@ class _Run:
         if ended is not None:
             waiting.remove(ended)
             return await self.io.run(outcome_of, pair, ended, image)
-        begun = next((trace for trace in waiting if _paid(trace)), None)
-        if begun is not None:
+        begun = max(waiting, key=paid_replies, default=None)
+        if begun is not None and paid_replies(begun):
             waiting.remove(begun)
-            taken_up = await self._taken_up(begun, pair)
-            if taken_up is not None:
-                return await self._scored(taken_up, pair)
+            grounder = mllm_grounder(self.settings, begun)
+            async with Agent(self.settings, grounder=grounder, toolbox=self.tools) as again:
+                return await self._scored(await self._asked(again, pair), pair)
         return await self._scored(await self._asked(agent, pair), pair)
 
     async def _asked(self, agent: Agent, pair: Pair) -> str | GeoSegError | None:
         """The id of the trace that the pair left, or the error where it left none."""
         try:
             return (await agent.segment(pair.image, pair.query)).trace_id
-        except GeoSegError as error:
-            return error.trace_id or error
-
-    async def _taken_up(self, begun: Trace, pair: Pair) -> str | GeoSegError | None:
-        """As `_asked`, with the replies of an interrupted trace; None where they do not suffice."""
-        path = self.folder.traces / f"{begun.id}.json"
-        try:
-            grounder = await self.io.run(grounder_from_trace, str(path))
-            async with Agent(self.settings, grounder=grounder, toolbox=self.tools) as agent:
-                return (await agent.segment(pair.image, pair.query)).trace_id
-        except TraceIncomplete:
-            return None
-        except TraceError:
-            raise
         except GeoSegError as error:
             return error.trace_id or error
 
@@ -223,14 +217,3 @@ class _Run:
             (perf_counter() - self.began) / fresh * left if fresh else None,
             round(tokens / fresh * left) if fresh else None,
         )
-
-
-def _paid(trace: Trace) -> bool:
-    return any(isinstance(step, ChatStep) and step.output is not None for step in trace.steps)
-
-
-def _named(dataset: Dataset[Pair], pair: Pair) -> str:
-    """The picture's name within its data set, which does not change where that lies elsewhere."""
-    if pair.image.is_relative_to(dataset.root):
-        return pair.image.relative_to(dataset.root).as_posix()
-    return pair.image.as_posix()

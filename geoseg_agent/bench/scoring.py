@@ -81,22 +81,24 @@ def _side_by_side(judge: Callable[[Pair], PairResult], pairs: Sequence[Pair], wo
 
 
 def strangers(pairs: Sequence[Pair], folder: Path) -> tuple[str, ...]:
-    """Names of the mask files that belong to no pair, in order: misspelt ids show here."""
-    known = {pair.id for pair in pairs}
-    return tuple(sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.stem not in known))
+    """Names of the mask files that belong to no pair, in order: misspelt ids and endings such as .PNG show here."""
+    known = {f"{pair.id}{suffix}" for pair in pairs for suffix in SUFFIXES}
+    masks = (path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return tuple(sorted(name for name in masks if name not in known))
 
 
 def _check(pairs: Sequence[Pair], folder: Path) -> None:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder", hint="name the folder that holds one mask per pair")
-    if pairs and not any(_files(pair, folder) for pair in pairs):
+    if pairs and not any(files_of(pair, folder) for pair in pairs):
         raise DatasetError(
             f"{folder} holds no mask of any of the {len(pairs)} pairs",
             hint=f"a mask is named by its pair, for example {pairs[0].id}{SUFFIXES[0]}",
         )
 
 
-def _files(pair: Pair, folder: Path) -> list[Path]:
+def files_of(pair: Pair, folder: Path) -> list[Path]:
+    """The files that are named like the mask of a pair; one is as it should be."""
     return [path for suffix in SUFFIXES if (path := folder / f"{pair.id}{suffix}").is_file()]
 
 
@@ -104,7 +106,7 @@ def _scored(pair: Pair, *, folder: Path, engine: str, resize: bool) -> PairResul
     truth = pair.truth.read()
     size = (truth.shape[0], truth.shape[1])
     try:
-        mask = read_prediction(_only(_files(pair, folder)), size, resize=resize)
+        mask = read_prediction(_only(files_of(pair, folder)), size, resize=resize)
     except MaskFault as fault:
         error = Failure(code=fault.code, message=str(fault))
         return result_of(pair, truth, None, status="failed", engine=engine, error=error)

@@ -106,7 +106,11 @@ def summarise(results: Iterable[PairResult], *, resamples: int = RESAMPLES, seed
         },
         strata=groups,
         rules=count_rules(ordered),
-        risk=risk_coverage([result.confidence for result in ordered], [result.scores.iou for result in ordered]),
+        risk=risk_coverage(
+            # Declining is no answer, however sure the system is of it: without this it would be accepted first.
+            [result.confidence if result.answered else None for result in ordered],
+            [result.scores.iou for result in ordered],
+        ),
         costs=costs(ordered),
         errors={code: codes.count(code) for code in sorted(set(codes))},
         all_empty=empty,

@@ -22,10 +22,11 @@ from geoseg_agent.trace.codec_chat import decode_chat, decode_sent, decode_terms
 from geoseg_agent.trace.model import ChatStep, EndpointStep, GroundStep, SentStep
 from geoseg_agent.trace.store import load
 from geoseg_agent.types import Query
+from geoseg_tools.errors import ToolError
 from geoseg_tools.geometry import Box, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from geoseg_agent.bench.pairs import Pair
     from geoseg_agent.grounding.chat import ChatReply, SentImage, Terms
@@ -77,30 +78,45 @@ def read_traces(folder: Path, truths: Mapping[Key, Sequence[Box]], *, model: str
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}", hint="give the traces folder of a run")
-    said: list[Said] = []
-    skipped: Counter[str] = Counter()
-    for path in sorted(folder.glob("*.json")):
-        try:
-            trace = load(path)
-        except TraceError:
-            skipped["no trace, or a damaged one"] += 1
-            continue
-        true = truths.get((Path(trace.image.path or trace.image.name).name, trace.query))
-        if not true:
-            skipped["no true boxes for this image and query"] += 1
-            continue
-        found = list(_replies(trace, tuple(true)))
-        if not found:
-            skipped["no reply with boxes"] += 1
-        said += found
+    said, skipped = gather(sorted(folder.glob("*.json")), lambda trace: truths.get(_key(trace), ()))
     names = Counter(one.model for one in said)
     if model is not None:
-        said = [one for one in said if one.model == model]
+        said = tuple(one for one in said if one.model == model)
     if not said:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it holds no traces"
         of = "" if model is None else f" of {model}; there are {', '.join(names) or 'none'}"
         raise DatasetError(f"{folder} holds no boxes{of} that can be compared: {reasons}")
+    return FromTraces(said, skipped)
+
+
+def gather(paths: Iterable[Path], true_of: Callable[[Trace], Sequence[Box]]) -> FromTraces:
+    """The replies in some traces; `true_of` says the true boxes of a query, none where they are not known.
+
+    A query that was interrupted is left out: whoever went on with it has recorded its replies once more.
+    """
+    said: list[Said] = []
+    skipped: Counter[str] = Counter()
+    for path in paths:
+        try:
+            trace = load(path)
+            true = tuple(true_of(trace))
+            found = list(_replies(trace, true))
+        except (TraceError, ToolError, ValueError):
+            skipped["no trace, or a damaged one"] += 1
+            continue
+        if not true:
+            skipped["no true boxes for this image and query"] += 1
+        elif trace.status == "interrupted":
+            skipped["interrupted"] += 1
+        elif not found:
+            skipped["no reply with boxes"] += 1
+        else:
+            said += found
     return FromTraces(tuple(said), dict(skipped))
+
+
+def _key(trace: Trace) -> Key:
+    return Path(trace.image.path or trace.image.name).name, trace.query
 
 
 def _replies(trace: Trace, true: tuple[Box, ...]) -> Iterator[Said]:

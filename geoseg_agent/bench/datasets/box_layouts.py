@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from geoseg_agent.bench.datasets import dior, nwpu
 from geoseg_agent.bench.datasets.box_records import NAME, BoxRecord, open_box_lines
 from geoseg_agent.bench.datasets.dior import open_dior
+from geoseg_agent.bench.datasets.layouts import told_kind
 from geoseg_agent.bench.datasets.loveda import MIN_PIXELS, mask_files, open_loveda
 from geoseg_agent.bench.datasets.nwpu import open_nwpu
 from geoseg_agent.errors import DatasetError
@@ -36,12 +37,7 @@ def open_boxes(
         DatasetError: missing, or of no known layout. Records are checked when they are reached.
     """
     where = Path(path).absolute()
-    if not where.exists():
-        raise DatasetError(f"{where} does not exist", hint=_HINT)
-    if kind not in {"auto", *_KINDS}:
-        raise DatasetError(f"{kind!r} is no kind of box data", hint=f"one of {', '.join(_KINDS)}, or auto")
-    if kind == "auto":
-        kind = _recognised(where)
+    kind = told_kind(where, kind, _KINDS, _recognised, _HINT)
     if kind == "boxes":
         return open_box_lines(where)
     if kind == "dior":

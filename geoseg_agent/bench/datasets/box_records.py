@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, attempt
-from geoseg_agent.bench.datasets.jsontexts import lines, value_of
-from geoseg_agent.bench.datasets.places import Places, places
-from geoseg_agent.bench.datasets.records import Corners, Side, Strict, boxes_of, made_id, name_of
+from geoseg_agent.bench.datasets.jsonlines import open_lines
+from geoseg_agent.bench.datasets.records import Corners, Side, Strict, boxes_of, made_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
+    from geoseg_agent.bench.datasets.collection import Dataset
+    from geoseg_agent.bench.datasets.places import Places
     from geoseg_tools.arrays import Size
     from geoseg_tools.geometry import Box
 
@@ -63,24 +61,10 @@ def open_box_lines(path: Path) -> Dataset[BoxRecord]:
     Raises:
         DatasetError: it cannot be read.
     """
-    file = path / NAME if path.is_dir() else path
-    count = sum(1 for _ in lines(file))
-    return Dataset("boxes", file.parent, partial(_records, file), count)
+    return open_lines("boxes", path, NAME, called="image", build=_record)
 
 
-def _records(file: Path) -> Iterator[Found[BoxRecord]]:
-    at = places(file.parent, ".")
-    for number, text in lines(file):
-        where = f"{file.name}, line {number}"
-        try:
-            data = value_of(text)
-        except ValueError as error:
-            yield Broken(None, where, str(error))
-            continue
-        yield attempt(where, name_of(data, "image"), partial(_record, data, at))
-
-
-def _record(data: Any, at: Places) -> BoxRecord:
+def _record(data: Any, at: Places, _where: str) -> BoxRecord:
     line = _Line.model_validate(data)
     return BoxRecord(
         made_id(PurePosixPath(line.image).with_suffix(""), line.class_name),

@@ -20,7 +20,8 @@ from xml.etree import ElementTree as ET
 
 from geoseg_agent.bench.datasets.box_records import BoxRecord, by_class
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, Record, attempt
-from geoseg_agent.bench.datasets.places import Places, places
+from geoseg_agent.bench.datasets.jsontexts import read_whole
+from geoseg_agent.bench.datasets.places import Places, places, visible
 from geoseg_agent.bench.datasets.records import made_id
 from geoseg_agent.errors import DatasetError
 from geoseg_tools.geometry import Box
@@ -46,7 +47,7 @@ def open_dior(path: Path) -> Dataset[BoxRecord]:
 
 def _records(root: Path) -> Iterator[Found[BoxRecord]]:
     at = places(root, "JPEGImages", "JPEGImages-trainval", "JPEGImages-test")
-    for file in sorted((root / FOLDER).glob("*.xml")):
+    for file in visible(root / FOLDER, "*.xml"):
         where = f"{FOLDER.name}/{file.name}"
         found = attempt(where, file.stem, partial(_read, file, at))
         if isinstance(found, Broken):
@@ -95,13 +96,7 @@ class _NoDoctype(ET.TreeBuilder):
 
 
 def _parsed(file: Path) -> ET.Element:
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DatasetError(f"it cannot be read: {error.strerror}") from error
-    if len(text) > MAX_BYTES:
-        raise DatasetError(f"it has more than {MAX_BYTES >> 20} MiB")
+    text = read_whole(file, MAX_BYTES)
     try:
         parser: Any = ET.XMLParser(target=_NoDoctype())  # noqa: S314 - see the import
         parser.feed(text)

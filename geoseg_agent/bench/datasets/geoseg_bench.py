@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, attempt
 from geoseg_agent.bench.datasets.jsontexts import load
 from geoseg_agent.bench.datasets.mask_file import MaskFile
-from geoseg_agent.bench.datasets.places import Places, places
+from geoseg_agent.bench.datasets.places import Places, places, visible
 from geoseg_agent.bench.datasets.records import Side, Strict, made_id, name_of
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.errors import DatasetError
@@ -67,7 +67,7 @@ def open_geoseg_bench(path: Path) -> Dataset[Pair]:
 
 def annotation_files(root: Path) -> list[Path]:
     """The JSON files in `annotations/`: the four domains in the paper's order, then any others by name."""
-    files = {file.stem: file for file in sorted((root / "annotations").glob("*.json"))}
+    files = {file.stem: file for file in visible(root / "annotations", "*.json")}
     return [files.pop(stem) for stem in _FIRST if stem in files] + list(files.values())
 
 

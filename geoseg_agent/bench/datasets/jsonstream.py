@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from geoseg_agent.bench.datasets.collection import Broken
@@ -42,8 +43,9 @@ class Element(NamedTuple):
 def elements(path: Path) -> Iterator[Element | Broken]:
     """The elements of the JSON array that a file in UTF-8 holds, in order, lazily.
 
-    An element with a key twice or a number that is not finite is a `Broken`, and the next one follows. Where the text
-    breaks off or stops being JSON or UTF-8, a `Broken` that names the byte is the last.
+    An element with a key twice, or with a number that is not finite or has thousands of digits, is a `Broken`, and
+    the next one follows. Where the text breaks off or stops being JSON or UTF-8, a `Broken` that names the byte is
+    the last.
 
     Raises:
         DatasetError: the file cannot be opened or read.
@@ -155,7 +157,7 @@ class _Window:
                 rest = self.text[error.pos :].strip()
                 if not self._more(size):
                     raise _StopError(self.fault or _ending(error, rest)) from error
-            except (RecursionError, ValueError) as error:
+            except RecursionError as error:
                 raise _StopError(f"the record cannot be read: {error}") from error
             else:
                 # A number at the very end of the window may go on behind it.
@@ -189,29 +191,34 @@ def _ending(error: json.JSONDecodeError, rest: str) -> str:
     return _TRUNCATED.format("a record") if cut else f"it is not JSON: {error.msg}"
 
 
-class _Refused(ValueError):
-    """A value that is JSON, but none that is taken; the text says why."""
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _Refused("a key stands twice in one object")
+        raise ValueError("a key stands twice in one object")
     return found
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:80]} is beyond the range of numbers")
+    return number
+
+
 def _no_constant(text: str) -> float:
-    raise _Refused(f"{text} is not a number")
+    raise ValueError(f"{text} is not a number")
 
 
-_strict = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
-_lenient = json.JSONDecoder()
+_strict = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
+_lenient = json.JSONDecoder(parse_float=str, parse_int=str)
 
 
 def _decoded(text: str, at: int) -> tuple[Any, int, str | None]:
     """The value at `at`, where it ends, and why it is refused, or None; the end is known of a refused one too."""
     try:
         return *_strict.raw_decode(text, at), None
-    except _Refused as error:
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # it is JSON, but none that is taken: not ours, or a number of thousands of digits
         value, end = _lenient.raw_decode(text, at)
         return value, end, str(error)

@@ -40,16 +40,25 @@ def load(path: Path) -> Any:
             that are not finite are not either.
     """
     try:
-        with path.open("rb") as stream:
-            text = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-    if len(text) > MAX_BYTES:
-        raise DatasetError(f"{path} has more than {MAX_BYTES >> 20} MiB, too much to read whole")
-    try:
-        return value_of(text)
+        return value_of(read_whole(path, MAX_BYTES))
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from error
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        DatasetError: it cannot be read, or has more than `most` of them.
+    """
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(most + 1)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+    if len(text) > most:
+        raise DatasetError(f"{path} has more than {most >> 20} MiB, too much to read whole")
+    return text
 
 
 def value_of(text: bytes) -> Any:

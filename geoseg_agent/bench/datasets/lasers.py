@@ -24,7 +24,7 @@ from pydantic import Field
 
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, attempt
 from geoseg_agent.bench.datasets.jsonstream import elements
-from geoseg_agent.bench.datasets.places import Places, places
+from geoseg_agent.bench.datasets.places import Places, places, visible
 from geoseg_agent.bench.datasets.records import Side, Strict, made_id, name_of
 from geoseg_agent.bench.datasets.segments import truth_of
 from geoseg_agent.bench.pairs import Pair
@@ -65,7 +65,7 @@ def open_lasers(path: Path, *, split: str | None = None, images: Path | None = N
     """
     file = path
     if path.is_dir():
-        files = sorted((path / "annotations").glob("*.json"))
+        files = visible(path / "annotations", "*.json")
         if len(files) != 1:
             raise DatasetError(
                 f"{path} has {len(files)} files annotations/*.json, not one", hint="give the file you mean"
@@ -99,7 +99,7 @@ def _pair(data: dict[str, Any], at: Places, number: int, where: str) -> Pair:
     record = _Record.model_validate(data)
     size = _size(record)
     return Pair(
-        id=made_id(*[f"{number:06d}", *([] if record.id is None else [record.id])]),
+        id=made_id(f"{number:06d}", *([] if record.id is None else [record.id])),
         image=at.find(record.image_name),
         query=Query(record.description).text,
         truth=truth_of(record.mask, size, where),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from geoseg_agent.bench.datasets.collection import Broken, Dataset
 from geoseg_agent.bench.datasets.geoseg_bench import annotation_files, open_geoseg_bench
@@ -16,10 +16,12 @@ from geoseg_agent.errors import DatasetError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from geoseg_agent.bench.pairs import Pair
 
 Layout = Literal["manifest", "geoseg-bench", "lasers", "referring"]
+Kind = TypeVar("Kind", bound=str)
 _KINDS: tuple[Layout, ...] = get_args(Layout)
 _LINE = 1 << 20
 _HINT = (
@@ -48,12 +50,7 @@ def open_pairs(
             they are reached.
     """
     where = Path(path).absolute()
-    if not where.exists():
-        raise DatasetError(f"{where} does not exist", hint=_HINT)
-    if kind not in {"auto", *_KINDS}:
-        raise DatasetError(f"{kind!r} is no kind of data set", hint=f"one of {', '.join(_KINDS)}, or auto")
-    if kind == "auto":
-        kind = _recognised(where)
+    kind = told_kind(where, kind, _KINDS, _recognised, _HINT)
     folder = None if images is None else Path(images).absolute()
     if folder is not None and not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder of images")
@@ -64,6 +61,30 @@ def open_pairs(
     if split is not None or folder is not None:
         raise DatasetError(f"{where} is a {kind} data set, which has no splits and names its images itself")
     return open_manifest(where) if kind == "manifest" else open_geoseg_bench(where)
+
+
+def told_kind(
+    path: Path, kind: Kind | Literal["auto"], kinds: tuple[Kind, ...], recognise: Callable[[Path], Kind], hint: str
+) -> Kind:
+    """`kind` itself, or what `recognise` makes of the path where it is "auto".
+
+    Args:
+        path: of a data set, absolute.
+        kind: one of `kinds`, or "auto".
+        kinds: all that there are.
+        recognise: tells the layout from the files.
+        hint: what could be given instead of a path that is not there.
+
+    Raises:
+        DatasetError: the path does not exist, the kind is none, or nothing is recognised.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path} does not exist", hint=hint)
+    if kind == "auto":
+        return recognise(path)
+    if kind not in kinds:
+        raise DatasetError(f"{kind!r} is no kind of data set", hint=f"one of {', '.join(kinds)}, or auto")
+    return kind
 
 
 def _recognised(path: Path) -> Layout:

@@ -17,6 +17,7 @@ import numpy as np
 from geoseg_agent.bench.datasets.box_records import BoxRecord
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, Record, attempt
 from geoseg_agent.bench.datasets.mask_file import read_values
+from geoseg_agent.bench.datasets.places import visible
 from geoseg_agent.bench.datasets.records import made_id
 from geoseg_agent.errors import DatasetError
 from geoseg_tools.geometry import Box
@@ -55,7 +56,7 @@ def open_loveda(path: Path, *, min_pixels: int = MIN_PIXELS) -> Dataset[BoxRecor
 
 def mask_files(root: Path) -> list[Path]:
     """The class maps in a folder and up to two folders down, in order."""
-    return sorted(file for depth in ("", "*/", "*/*/") for file in root.glob(f"{depth}{MASKS}/*.png"))
+    return visible(root, *(f"{depth}{MASKS}/*.png" for depth in ("", "*/", "*/*/")))
 
 
 def _records(root: Path, files: list[Path], min_pixels: int) -> Iterator[Found[BoxRecord]]:

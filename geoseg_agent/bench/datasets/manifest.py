@@ -10,24 +10,23 @@ answer) and `query`. `boxes` are absolute pixels, half-open. Other fields, such 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, attempt
-from geoseg_agent.bench.datasets.jsontexts import lines, value_of
+from geoseg_agent.bench.datasets.jsonlines import open_lines
 from geoseg_agent.bench.datasets.mask_file import MaskFile
-from geoseg_agent.bench.datasets.places import Places, places
-from geoseg_agent.bench.datasets.records import Corners, Side, Strict, boxes_of, check_id, name_of
+from geoseg_agent.bench.datasets.records import Corners, Side, Strict, boxes_of, check_id
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.types import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from typing import Any
+
+    from geoseg_agent.bench.datasets.collection import Dataset
+    from geoseg_agent.bench.datasets.places import Places
 
 NAME = "manifest.jsonl"
 
@@ -52,21 +51,7 @@ def open_manifest(path: Path) -> Dataset[Pair]:
     Raises:
         DatasetError: it cannot be read.
     """
-    file = path / NAME if path.is_dir() else path
-    count = sum(1 for _ in lines(file))
-    return Dataset("manifest", file.parent, partial(_records, file), count)
-
-
-def _records(file: Path) -> Iterator[Found[Pair]]:
-    at = places(file.parent, ".")
-    for number, text in lines(file):
-        where = f"{file.name}, line {number}"
-        try:
-            data = value_of(text)
-        except ValueError as error:
-            yield Broken(None, where, str(error))
-            continue
-        yield attempt(where, name_of(data, "id"), partial(_pair, data, at, where))
+    return open_lines("manifest", path, NAME, called="id", build=_pair)
 
 
 def _pair(data: Any, at: Places, where: str) -> Pair:

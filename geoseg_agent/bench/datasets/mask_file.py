@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import PngImagePlugin
 
-from geoseg_agent.bench.datasets.pictures import check_file, picture_size
+from geoseg_agent.bench.datasets.pictures import opened, opened_tiff, picture_size
 from geoseg_agent.decode import MAX_PIXELS, check_size, kind_of, quiet
 from geoseg_agent.errors import DatasetError, ImageError
 from geoseg_agent.raster import BLOCK_BYTES_PER_PIXEL
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geoseg_agent.bench.pairs import Truth
     from geoseg_tools.arrays import Mask
 
 _MAX_BANDS = 4
+_GREY = 0  # a PNG's colour type
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class MaskFile:
         return np.ascontiguousarray(values != 0)
 
 
+def by_itself(truth: Truth) -> Truth:
+    """The same answer, read without a look at its picture, which may be gone."""
+    return replace(truth, image=None) if isinstance(truth, MaskFile) else truth
+
+
 def read_values(path: Path) -> NDArray[Any]:
     """(H, W) of any integer or real dtype: the one value of each pixel as a PNG or TIFF stores it.
 
@@ -68,26 +75,23 @@ def read_values(path: Path) -> NDArray[Any]:
         ImageError: missing, of another format, damaged, larger than 64 megapixels, of bands that differ, or not a
             number somewhere.
     """
-    check_file(path)
-    try:
-        with path.open("rb") as stream:
-            values = _decode(stream, path)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders answer hostile bytes with whatever comes to hand
-        raise ImageError(f"the mask {path.name} is damaged: {str(error)[:200] or type(error).__name__}") from error
+    with opened(path) as stream:
+        values = _decode(stream, path)
     if values.dtype.kind == "f" and np.isnan(values).any():
         raise ImageError(f"the mask {path.name} is not a number in places")
     return values
 
 
 def _decode(stream: BinaryIO, path: Path) -> NDArray[Any]:
-    kind = kind_of(stream.read(32), path.name)
+    head = stream.read(32)
+    kind = kind_of(head, path.name)
     stream.seek(0)
     if kind == "TIFF":
         return _tiff(path)
     if kind not in {"PNG", "PNG16"}:
         raise ImageError(f"the mask {path.name} is a {kind}, whose edges are not exact; PNG and TIFF are read")
+    if kind == "PNG16" and head[25] != _GREY:
+        raise ImageError(f"the mask {path.name} has 16 bits in several channels; of those only the upper 8 are read")
     with quiet():
         image = PngImagePlugin.PngImageFile(stream)
     check_size(image.size[::-1], MAX_PIXELS, path.name)
@@ -103,26 +107,19 @@ def _decode(stream: BinaryIO, path: Path) -> NDArray[Any]:
 
 
 def _tiff(path: Path) -> NDArray[Any]:
-    import rasterio  # noqa: PLC0415 - a second to load, and only needed for rasters
-
-    # No sidecar files and no addresses, as where pictures are read.
-    options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none"}
-    with rasterio.Env(**options):
-        with quiet():
-            dataset = rasterio.open(str(path), driver="GTiff", sharing=False)
-        with dataset:
-            check_size((dataset.height, dataset.width), MAX_PIXELS, path.name)
-            rows, columns = dataset.block_shapes[0]
-            if dataset.count > _MAX_BANDS or len(dataset.subdatasets) > 1:
-                raise ImageError(f"the mask {path.name} has several pages, or more than {_MAX_BANDS} bands")
-            if np.dtype(dataset.dtypes[0]).kind not in "buif":
-                raise ImageError(f"the mask {path.name} holds values of type {dataset.dtypes[0]}")
-            # A block is decoded whole, however little of it is used.
-            width = np.dtype(dataset.dtypes[0]).itemsize * dataset.count
-            if rows * columns * width > BLOCK_BYTES_PER_PIXEL * MAX_PIXELS:
-                raise ImageError(f"the mask {path.name} is stored in blocks too large to decode safely")
-            alpha = dataset.count > 1 and dataset.colorinterp[-1].name == "alpha"
-            return _common((dataset.read(band + 1) for band in range(dataset.count)), path.name, alpha=alpha)
+    with opened_tiff(path) as dataset:
+        check_size((dataset.height, dataset.width), MAX_PIXELS, path.name)
+        rows, columns = dataset.block_shapes[0]
+        if dataset.count > _MAX_BANDS or len(dataset.subdatasets) > 1:
+            raise ImageError(f"the mask {path.name} has several pages, or more than {_MAX_BANDS} bands")
+        if np.dtype(dataset.dtypes[0]).kind not in "buif":
+            raise ImageError(f"the mask {path.name} holds values of type {dataset.dtypes[0]}")
+        # A block is decoded whole, however little of it is used.
+        width = np.dtype(dataset.dtypes[0]).itemsize * dataset.count
+        if rows * columns * width > BLOCK_BYTES_PER_PIXEL * MAX_PIXELS:
+            raise ImageError(f"the mask {path.name} is stored in blocks too large to decode safely")
+        alpha = dataset.count > 1 and dataset.colorinterp[-1].name == "alpha"
+        return _common((dataset.read(band + 1) for band in range(dataset.count)), path.name, alpha=alpha)
 
 
 def _common(layers: Iterable[NDArray[Any]], name: str, *, alpha: bool) -> NDArray[Any]:

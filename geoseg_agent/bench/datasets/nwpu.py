@@ -18,6 +18,7 @@ from geoseg_agent.bench.datasets.box_records import BoxRecord, by_class
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, Record, attempt
 from geoseg_agent.bench.datasets.jsontexts import BOM, Line, lines
 from geoseg_agent.bench.datasets.pictures import picture_size
+from geoseg_agent.bench.datasets.places import visible
 from geoseg_agent.bench.datasets.records import made_id
 from geoseg_agent.errors import DatasetError
 from geoseg_tools.geometry import Box
@@ -57,7 +58,7 @@ def open_nwpu(path: Path) -> Dataset[BoxRecord]:
 
 
 def _records(root: Path) -> Iterator[Found[BoxRecord]]:
-    for file in sorted((root / FOLDER).glob("*.txt")):
+    for file in visible(root / FOLDER, "*.txt"):
         where = f"{FOLDER}/{file.name}"
         text = attempt(where, file.stem, partial(_lines, file))
         if isinstance(text, Broken):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, JpegImagePlugin
 
@@ -12,6 +13,7 @@ from geoseg_agent.imagery import read_image
 from geoseg_agent.raster import tiff_orientation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -26,26 +28,46 @@ def picture_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> Size:
     Raises:
         ImageError: missing, of another format, damaged in its header, or larger than `max_pixels`.
     """
-    check_file(path)
-    try:
-        with path.open("rb") as stream:
-            size = _from_header(stream, path)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders answer hostile bytes with whatever comes to hand
-        raise ImageError(f"{path.name} cannot be read: {str(error)[:200] or type(error).__name__}") from error
+    with opened(path) as stream:
+        size = _from_header(stream, path)
     if size is None:
         return read_image(path, max_pixels=max_pixels).size
     check_size(size, max_pixels, path.name)
     return size
 
 
-def check_file(path: Path) -> None:
-    """Refuse what is not a regular file; a pipe, for one, would never end.
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file, open for a decoder, whose every fault becomes an ImageError.
 
     Raises:
-        ImageError: it is not.
+        ImageError: not a regular file (a pipe, for one, would never end), or what the decoder says against it.
     """
+    _check_file(path)
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except ImageError:
+        raise
+    except Exception as error:  # decoders answer hostile bytes with whatever comes to hand
+        raise ImageError(f"{path.name} cannot be read: {str(error)[:200] or type(error).__name__}") from error
+
+
+@contextmanager
+def opened_tiff(path: Path) -> Iterator[Any]:
+    """A TIFF as rasterio has it, closed afterwards."""
+    import rasterio  # noqa: PLC0415 - a second to load, and only needed for rasters
+
+    # No sidecar files and no addresses, as where pictures are read.
+    options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none"}
+    with rasterio.Env(**options):
+        with quiet():
+            dataset = rasterio.open(str(path), driver="GTiff", sharing=False)
+        with dataset:
+            yield dataset
+
+
+def _check_file(path: Path) -> None:
     try:
         found = path.is_file()
     except OSError as error:
@@ -69,7 +91,8 @@ def _from_header(stream: BinaryIO, path: Path) -> Size | None:
     # A georeferenced TIFF is not turned by its tag; and Pillow allocates the whole canvas of a WebP when it opens it.
     if kind != "TIFF" or tiff_orientation(stream) in _ON_ITS_SIDE:
         return None
-    return _tiff_size(path)
+    with opened_tiff(path) as dataset:
+        return int(dataset.height), int(dataset.width)
 
 
 def _is_tagged(stream: BinaryIO) -> bool:
@@ -87,15 +110,3 @@ def _orientation(image: JpegImagePlugin.JpegImageFile) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - as in decode: damaged metadata does not damage the picture
         return 1
-
-
-def _tiff_size(path: Path) -> Size:
-    import rasterio  # noqa: PLC0415 - a second to load, and only needed for rasters
-
-    # No sidecar files and no addresses, as where the pixels are read.
-    options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none"}
-    with rasterio.Env(**options):
-        with quiet():
-            dataset = rasterio.open(str(path), driver="GTiff", sharing=False)
-        with dataset:
-            return int(dataset.height), int(dataset.width)

@@ -49,6 +49,11 @@ class Places:
         return real if real.is_relative_to(os.path.realpath(self.root)) else None
 
 
+def visible(folder: Path, *patterns: str) -> list[Path]:
+    """What matches in a folder, in order, without hidden files: a Mac leaves a "._x.json" beside an x.json."""
+    return sorted(file for pattern in patterns for file in folder.glob(pattern) if not file.name.startswith("."))
+
+
 def places(root: Path, *folders: str) -> Places:
     """`Places` for folders of `root`, each named relative to it; "." is the root itself."""
     return Places(root, tuple(root / folder for folder in folders))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from geoseg_agent.bench.datasets.jsontexts import MAX_RECORD
 from geoseg_agent.errors import DatasetError
 from geoseg_tools.geometry import Box
 
@@ -22,10 +23,13 @@ _ODD = re.compile(r"[^A-Za-z0-9_./ -]", re.ASCII)
 class Strict(BaseModel):
     """Types are not converted and numbers are finite. Fields that are not needed may stand beside the others.
 
-    Foreign files carry more than is read here, and a manifest may carry notes of its owner's.
+    Foreign files carry more than is read here, and a manifest may carry notes of its owner's. A limit on strings
+    makes pydantic look into them, and refuse halves of characters, which can be neither shown nor written to results.
     """
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="ignore", strict=True, frozen=True, allow_inf_nan=False, str_max_length=MAX_RECORD
+    )
 
 
 def check_id(text: str) -> str:
@@ -59,7 +63,7 @@ def name_of(data: Any, *fields: str) -> str | None:
     if not isinstance(data, dict):
         return None
     value = next((data[field] for field in fields if isinstance(data.get(field), str | int)), None)
-    return None if value is None else str(value)[:80]
+    return None if value is None else str(value)[:80].encode("utf-8", "backslashreplace").decode()
 
 
 def boxes_of(corners: list[list[int]]) -> tuple[Box, ...]:

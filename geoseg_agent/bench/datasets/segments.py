@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from geoseg_agent.bench.pairs import Truth
     from geoseg_tools.arrays import Mask, Size
 
+MAX_COUNTS = 1 << 24
+"""Characters of a compressed mask, or numbers of a plain one; decoding takes 65 bytes for each. A mask of 8000 x 8000
+pixels of single trees has a third of it."""
+
+MAX_OUTLINE = 8_000_000
+"""Length of a polygon in pixels; pycocotools takes some 100 bytes for each, and dies where it gets none."""
+
 
 class Runs(NamedTuple):
     """One mask as COCO's run-lengths, columns first, beginning with what is not in it.
@@ -80,7 +87,8 @@ class Polygons:
         """(H, W) bool in the frame of the image, a new array.
 
         Raises:
-            DatasetError: a ring has too few points, is not finite, or lies far outside the image.
+            DatasetError: a ring has too few points, is not finite, lies far outside the image, or is longer than
+                `MAX_OUTLINE`.
         """
         height, width = _checked(self.size, self.where)
         for number, ring in enumerate(self.rings, 1):
@@ -93,6 +101,10 @@ class Polygons:
                 far = next((value for value in values if not -side <= value <= 2 * side), None)
                 if far is not None:
                     raise DatasetError(f"{self.where}: polygon {number} reaches {name} = {far:g}, far outside")
+            corners = np.asarray(ring).reshape(-1, 2)
+            length = np.abs(corners - np.roll(corners, -1, axis=0)).max(axis=1).sum()
+            if length > MAX_OUTLINE:
+                raise DatasetError(f"{self.where}: polygon {number} is {length:.0f} pixels long, over {MAX_OUTLINE}")
         runs = coco.frPyObjects([list(ring) for ring in self.rings], height, width)
         united = Runs(self.size, coco.merge(runs)["counts"].decode("ascii"))
         return np.ascontiguousarray(_laid_out(united, self.size).reshape(width, height).T)
@@ -171,6 +183,8 @@ def _laid_out(runs: Runs, size: Size) -> Mask:
     total = size[0] * size[1]
     if runs.size != size:
         raise ValueError(f"it has {runs.size[1]} x {runs.size[0]} pixels, the image {size[1]} x {size[0]}")
+    if len(runs.counts) > MAX_COUNTS:
+        raise ValueError(f"the run-lengths are {len(runs.counts)} long, over {MAX_COUNTS}")
     if isinstance(runs.counts, str):
         lengths = runs_of(runs.counts)
     else:

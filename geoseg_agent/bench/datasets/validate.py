@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from geoseg_agent.bench.datasets.collection import Broken
-from geoseg_agent.bench.datasets.mask_file import MaskFile
+from geoseg_agent.bench.datasets.mask_file import by_itself
 from geoseg_agent.bench.datasets.pictures import picture_size
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.decode import MAX_PIXELS
@@ -35,7 +34,8 @@ def validate(
     """Every rule that any record of the data set breaks; empty where all is well.
 
     Reads every record: the header of its image, the whole of its mask (one at a time), sizes, boxes, query, and
-    whether its id is its own. An empty mask is an answer and breaks no rule. In memory are one record and all ids.
+    whether its id is its own. An empty mask is an answer and breaks no rule; a data set without a record is of no
+    use, and does. In memory are one record and all ids.
 
     Args:
         dataset: what `open_pairs` or `open_boxes` gave.
@@ -57,6 +57,8 @@ def validate(
             broken.extend(Broken(item.id, found.where, rule) for rule in rules)
         if told is not None:
             told(done, dataset.count)
+    if not seen and not broken:
+        broken.append(Broken(None, str(dataset.root), "it holds no record"))
     return broken
 
 
@@ -85,7 +87,7 @@ def _outside(boxes: tuple[Box, ...], size: Size) -> Iterator[str]:
 
 def _mask(pair: Pair, where: str, size: Size | None) -> Iterator[str]:
     # The size is compared here, where the header of the image was read already, or could not be.
-    truth = replace(pair.truth, image=None) if isinstance(pair.truth, MaskFile) else pair.truth
+    truth = by_itself(pair.truth)
     try:
         mask = truth.read()
     except DatasetError as error:

@@ -83,8 +83,11 @@ def quadratic_kappa(one: Sequence[float], other: Sequence[float]) -> float | Non
         other: of the same things, in the same order.
     """
     a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    # Not by `expected`: the variance of equal means, such as 10 / 3, may be a little over 0.
+    if len({*a.tolist(), *b.tolist()}) == 1:
+        return None
     expected = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2)
-    return 1 - float(np.mean((a - b) ** 2)) / expected if expected else None
+    return 1 - float(np.mean((a - b) ** 2)) / expected
 
 
 def read_scores(path: Path) -> Scores:
@@ -95,7 +98,7 @@ def read_scores(path: Path) -> Scores:
 
     Raises:
         DatasetError: the file cannot be read, has no column "pair" or none of a criterion, or holds a score that is
-            not a number from 1 to 5; the message names the line.
+            not a number from 1 to 5 or of no pair; the message names the line.
     """
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     try:
@@ -108,9 +111,12 @@ def read_scores(path: Path) -> Scores:
                     f"{', '.join(rows.fieldnames or ()) or 'none'}"
                 )
             for row in rows:
+                pair, where = (row["pair"] or "").strip(), f"{path.name}, line {rows.line_num}"
                 for name in scored:
                     if (row[name] or "").strip():
-                        found[row["pair"]][name].append(_score(row[name], f"{path.name}, line {rows.line_num}"))
+                        if not pair:
+                            raise DatasetError(f"{where}: a score of no pair")
+                        found[pair][name].append(_score(row[name], where))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path.name} cannot be read as CSV: {error}") from error
     return {pair: {name: fmean(values) for name, values in scores.items()} for pair, scores in found.items()}

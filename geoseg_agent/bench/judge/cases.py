@@ -48,12 +48,14 @@ class Masks(NamedTuple):
     Attributes:
         truth: the answer.
         predicted: those of the systems, in the order asked for.
-        digests: of `truth` and then each of `predicted`; equal masks have equal digests.
     """
 
     truth: Mask
     predicted: tuple[Mask, ...]
-    digests: tuple[str, ...]
+
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of `truth` and then of each of `predicted`; equal masks have equal digests."""
+        return tuple(map(_digest, (self.truth, *self.predicted)))
 
 
 def check_ids(pairs: Sequence[Pair]) -> None:
@@ -82,7 +84,20 @@ def read_masks(pair: Pair, predicted: Sequence[Truth | None]) -> Masks:
                 f"pair {pair.id}: the predicted mask has {mask.shape[1]} x {mask.shape[0]} pixels, the truth "
                 f"{truth.shape[1]} x {truth.shape[0]}"
             )
-    return Masks(truth, masks, tuple(map(_digest, (truth, *masks))))
+    return Masks(truth, masks)
+
+
+def image_digest(pair: Pair) -> str:
+    """sha256 of the file of the pair's image. Blocks while it reads.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        with pair.image.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"pair {pair.id}: its image cannot be read: {error.strerror or error}") from error
 
 
 def _digest(mask: Mask) -> str:

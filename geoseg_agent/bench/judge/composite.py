@@ -5,8 +5,8 @@
 A coloured pixel is (pixel + colour + 1) // 2 in each channel: half image, half colour. It has no outlines, letters or
 legend, so that nothing but image and masks decides its pixels; equal arguments give equal pictures.
 
-It is made at the very size at which it is sent, so a large image is shrunk once, before anything is drawn on it. A
-pixel of the picture belongs to a mask that covers 0.4 of it: below one half, so that narrow things do not vanish.
+It is made at the very size at which it is sent, so a large image is shrunk once, before anything is drawn on it. No
+mask vanishes by that, however small it is: no green and no yellow would tell the judge that there is nothing to find.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
+from geoseg_agent.bench.gallery_pictures import reduced
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.grounding.picture.encode import resized
 from geoseg_agent.grounding.picture.sent_size import sent_size
@@ -34,7 +35,6 @@ YELLOW: Final = (255, 255, 0)
 GAP: Final = 4
 """White pixels between two parts; what is left over by division is white at the right edge."""
 
-_SEEN: Final = 0.4
 _WHITE: Final = 255
 
 
@@ -81,8 +81,7 @@ def _coloured(base: Rgb, truth: Mask, predicted: Mask) -> Rgb:
 
 
 def _at(mask: Mask, size: Size) -> Mask:
-    """The mask at `size` (h, w): by area where it shrinks, by nearest pixel where it grows."""
+    """The mask at `size` (h, w): `reduced` where it shrinks, by nearest pixel where it grows."""
     height, width = (min(there, here) for there, here in zip(size, mask.shape, strict=True))
-    values = np.multiply(mask, 255, dtype=np.uint8)
-    small = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA) >= 255 * _SEEN
-    return np.asarray(cv2.resize(small.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+    small = reduced(mask, (height, width)).view(np.uint8)
+    return np.asarray(cv2.resize(small, size[::-1], interpolation=cv2.INTER_NEAREST) > 0)

@@ -2,7 +2,7 @@
 
 Everything on the wire is the grounder's: `ask` repeats and re-asks, `OpenAIEndpoint` finds the dialect and bounds
 the requests at once, `SentImages` encodes. What is malformed to the end is kept as such, for it was paid for; a
-failure of the endpoint is not kept, so that a later run asks again.
+failure of the endpoint is not kept, so that a later run asks again. Where no reply comes at all, the run fails.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Question(NamedTuple):
         part: which of the pair's questions this is.
         rubric: how it is asked.
         subject: what the judge is told was asked for.
-        digests: of the masks shown, the truth first; they, not the masks' scores, tell judgements apart.
+        digests: of the image's file, the truth and the masks shown; they, not scores, tell judgements apart.
         sample: as in `Rubric.request`.
     """
 
@@ -63,15 +63,16 @@ class Question(NamedTuple):
     digests: tuple[str, ...]
     sample: int = 0
 
-    def key(self, model: str) -> str:
-        """Of everything that decides the reply of `model`."""
+    def key(self, model: str, bands: Sequence[int] | None) -> str:
+        """Of everything that decides the reply of `model`, shown these bands of the image."""
         parts = {
             "pair": self.pair.id,
             "part": self.part,
             "mode": self.rubric.name,
             "prompt": self.rubric.prompt.sha256,
             "subject": self.subject,
-            "masks": self.digests,
+            "shown": self.digests,
+            "bands": bands,
             "model": model,
         }
         return key_of(parts)
@@ -96,8 +97,14 @@ class Desk:
         settings: where the judge is. Profile and frame mean nothing here, for no box is asked for.
         kept: file of judgements, or None.
 
+    Attributes:
+        model: the judge's name, one for the whole run; where the settings give none, inside the context the only one
+            that the endpoint has.
+
     Raises:
-        ConfigError: no endpoint is set.
+        ConfigError: no endpoint is set; inside `async with` also, no model is and the endpoint has not exactly one.
+        DatasetError: inside `async with`, the file of judgements cannot be read.
+        EndpointError: likewise, no model is set and the endpoint does not list its models.
     """
 
     def __init__(self, settings: Settings, kept: Path | None) -> None:
@@ -107,28 +114,61 @@ class Desk:
         self._pictures = SentImages(keep=0)
         self._ledger = Ledger(kept)
         self._lane = Lane("judge")
+        self.model = self.settings.model or ""
         self._failures = 0
         self._reached = False
+        self._last: EndpointError | None = None
 
     async def __aenter__(self) -> Self:
-        await self._ledger.open()
+        try:
+            await self._ledger.open()
+            # Told to the endpoint too: it may list another model an hour later.
+            self.model = self._endpoint.model = self.model or (await self._endpoint.terms()).model
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Release threads and connections; safe to call twice."""
         self._lane.close()
         await self._ledger.aclose()
         await self._pictures.aclose()
         await self._endpoint.aclose()
 
-    async def model(self) -> str:
-        """The judge's name; where the settings give none, the only one that the endpoint lists."""
-        return self.settings.model or (await self._endpoint.terms()).model
-
     async def run(self, job: Callable[[], T]) -> T:
-        """Run what reads, decodes or draws on the desk's thread: one image at a time is in memory."""
+        """Run what reads, decodes or draws on the desk's thread: the pixels of one pair at a time are in memory."""
         return await self._lane.run(job)
+
+    async def each(
+        self, items: Sequence[T], job: Callable[[T], Awaitable[R]], told: Callable[[int, int], None]
+    ) -> list[R]:
+        """The job's results in the order of the items; `told` hears how many are done.
+
+        As many jobs run side by side as there may be requests.
+
+        Raises:
+            EndpointError: the endpoint failed for all that was asked, and never answered before.
+        """
+        results: dict[int, R] = {}
+        waiting = iter(enumerate(items))
+
+        async def work() -> None:
+            for number, item in waiting:
+                results[number] = await job(item)
+                told(len(results), len(items))
+
+        async with asyncio.TaskGroup() as together:
+            for _ in range(min(self.settings.endpoint_calls, len(items))):
+                together.create_task(work())
+        if self._last is not None and self._is_new():
+            raise self._last
+        return [results[number] for number in range(len(items))]
 
     async def ask(self, questions: Sequence[Question], draw: Callable[[Image, Fit], Image]) -> list[Outcome]:
         """The outcome of each question, all about one picture; it is drawn only where something is still to be asked.
@@ -138,12 +178,11 @@ class Desk:
             draw: the composite, from the pair's image; runs on the desk's thread.
 
         Raises:
-            EndpointError: it refused the first request, or failed `GIVE_UP` times in a row.
+            EndpointError: it never answered and refuses this, or failed `GIVE_UP` times in a row.
             BudgetExceeded: a request may cost more tokens than the settings allow for one answer.
             ImageError, DatasetError: the picture cannot be made.
         """
-        model = await self.model()
-        known = {question.part: self._known(question, model) for question in questions}
+        known = {question.part: self._known(question) for question in questions}
         wanted = [question for question in questions if known[question.part] is None]
         outcomes = {part: Outcome(kept) for part, kept in known.items() if kept is not None}
         if wanted:
@@ -159,7 +198,6 @@ class Desk:
                             line,
                             question,
                             question.rubric.request(question.subject, sent, terms, sample=question.sample),
-                            model,
                         )
                     )
                     for question in wanted
@@ -167,8 +205,8 @@ class Desk:
             outcomes |= {part: task.result() for part, task in asking.items()}
         return [outcomes[question.part] for question in questions]
 
-    def _known(self, question: Question, model: str) -> Kept | None:
-        kept = self._ledger.get(question.key(model))
+    def _known(self, question: Question) -> Kept | None:
+        kept = self._ledger.get(question.key(self.model, self.settings.bands))
         if kept is None or kept.answer is None:
             return kept
         try:
@@ -178,7 +216,7 @@ class Desk:
             return None
         return kept
 
-    async def _one(self, line: Line, question: Question, request: ChatRequest, model: str) -> Outcome:
+    async def _one(self, line: Line, question: Question, request: ChatRequest) -> Outcome:
         current_budget.set(Budget(self.settings.max_tokens_total))
         replies: list[ChatReply] = []
 
@@ -195,13 +233,13 @@ class Desk:
             return self._failed(question, error)
         self._failures, self._reached = 0, True
         kept = Kept(
-            key=question.key(model),
+            key=question.key(self.model, self.settings.bands),
             pair=question.pair.id,
             part=question.part,
             mode=question.rubric.name,
-            model=model,
+            model=self.model,
             prompt=question.rubric.prompt.sha256,
-            predicted=list(question.digests[1:]),
+            predicted=list(question.digests[2:]),
             answer=None if said is None else said.answer,
             evidence="" if said is None else said.evidence,
             why=why,
@@ -212,26 +250,12 @@ class Desk:
         return Outcome(kept)
 
     def _failed(self, question: Question, error: EndpointError) -> Outcome:
-        self._failures += 1
-        if self._failures >= GIVE_UP or (isinstance(error, EndpointRefused) and not self._reached):
+        self._failures, self._last = self._failures + 1, error
+        if self._failures >= GIVE_UP or (isinstance(error, EndpointRefused) and self._is_new()):
             raise error
         log.warning("judgement missing", pair=question.pair.id, part=question.part, reason=error.message)
         return Outcome(None, error.message)
 
-
-async def each(
-    items: Sequence[T], at_once: int, job: Callable[[T], Awaitable[R]], told: Callable[[int, int], None]
-) -> list[R]:
-    """The job's results in the order of the items, at most `at_once` running; `told` hears how many are done."""
-    results: dict[int, R] = {}
-    waiting = iter(enumerate(items))
-
-    async def work() -> None:
-        for number, item in waiting:
-            results[number] = await job(item)
-            told(len(results), len(items))
-
-    async with asyncio.TaskGroup() as together:
-        for _ in range(min(at_once, len(items))):
-            together.create_task(work())
-    return [results[number] for number in range(len(items))]
+    def _is_new(self) -> bool:
+        """Whether this judge never answered, now or in an earlier run: then all failures may have one cause."""
+        return not self._reached and not self._ledger.knows(self.model)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from geoseg_agent.bench.judge.resample import interval
+from geoseg_agent.bench.bootstrap import intervals
 
 if TYPE_CHECKING:
     from geoseg_agent.bench.judge.agreement import Scores
@@ -91,9 +91,9 @@ class Judged:
     def summary(self, *, seed: int = 0) -> dict[str, Any]:
         """The figures as JSON values.
 
-        A criterion has the mean over the pairs judged, its 95 % interval (bootstrap by image), the mean spread of the
-        samples, and `bounds`: the means that there would be with every missing pair at 1 and at 5. "overlap_computed"
-        is the binned intersection over union of all pairs, missing ones included.
+        A criterion has the mean over the pairs judged, its 95 % interval (bootstrap by image; None of one image), the
+        mean spread of the samples, and `bounds`: the means that there would be with every missing pair at 1 and at 5.
+        "overlap_computed" is the binned intersection over union of all pairs, missing ones included.
 
         Args:
             seed: of the bootstrap.
@@ -124,7 +124,7 @@ class Judged:
         missing, pairs = len(self.judgements) - len(values), len(self.judgements)
         return {
             "mean": fmean(values),
-            "interval": interval(values, [one.image for one in judged], seed=seed),
+            "interval": intervals([one.image for one in judged], [[value] for value in values], [[1]], seed=seed)[0],
             "spread": fmean(one.spread[key] for one in judged),
             "bounds": [(sum(values) + missing * worst) / pairs for worst in (1, 5)],
             "pairs": len(values),
@@ -133,9 +133,9 @@ class Judged:
     def _overlap(self, seed: int) -> dict[str, Any] | None:
         if not self.judgements:
             return None
-        values = [float(one.overlap) for one in self.judgements]
+        values, images = [one.overlap for one in self.judgements], [one.image for one in self.judgements]
         return {
             "mean": fmean(values),
-            "interval": interval(values, [one.image for one in self.judgements], seed=seed),
+            "interval": intervals(images, [[value] for value in values], [[1]], seed=seed)[0],
             "counts": {str(score): values.count(score) for score in range(1, 6)},
         }

@@ -6,20 +6,22 @@ read or trusted counts as not there, and is asked for again.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from geoseg_agent.bench.lines import append_line
+from geoseg_agent.errors import DatasetError
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
-from geoseg_agent.trace.jsontext import compact, parse
+from geoseg_agent.trace.jsontext import parse
+from geoseg_agent.trace.record_base import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Kept(BaseModel):
+class Kept(Record):
     """One reply of a judge, or that none of its replies was valid.
 
     Attributes:
@@ -36,8 +38,6 @@ class Kept(BaseModel):
         threes: scores that the released judge would have read as 3 in the first reply.
         requests: replies that were read until then.
     """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
     key: str
     pair: str
@@ -64,12 +64,13 @@ class Ledger:
         self._path = path
         self._known: dict[str, Kept] = {}
         self._io = Lane("judgements")
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Read what is there.
 
         Raises:
-            OSError: the file cannot be read.
+            DatasetError: the file cannot be read.
         """
         if self._path is not None:
             self._known = await self._io.run(_read, self._path)
@@ -78,63 +79,48 @@ class Ledger:
         """The judgement kept under `key`, or None."""
         return self._known.get(key)
 
+    def knows(self, model: str) -> bool:
+        """Whether this judge has ever answered."""
+        return any(kept.model == model for kept in self._known.values())
+
     async def keep(self, kept: Kept) -> None:
         """Keep a judgement: once this returns, it survives a kill.
 
+        Cancelling the caller does not stop it, for the reply was paid for; `aclose` waits for it.
+
         Raises:
-            OSError: the disk is full or says no.
+            DatasetError: the disk is full or says no.
         """
         if self._path is not None:
-            await self._io.run(_append, self._path, compact(kept.model_dump(mode="json")) + b"\n")
+            writing = asyncio.create_task(self._io.run(append_line, self._path, kept))
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+            await asyncio.shield(writing)
         self._known[kept.key] = kept
 
     async def aclose(self) -> None:
-        """Let the thread end; safe to call twice."""
+        """Write what is still to be written and let the thread end; safe to call twice."""
+        if self._writing:
+            await asyncio.wait(self._writing)
         self._io.close()
 
 
 def _read(path: Path) -> dict[str, Kept]:
-    if not path.exists():
-        return {}
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        # What is appended next must begin a line of its own.
-        os.truncate(path, len(whole))
-        log.info("torn judgement cut off", path=str(path), length=len(data) - len(whole))
-    found: dict[str, Kept] = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
-        outcome = _line(line)
-        if isinstance(outcome, Kept):
-            found[outcome.key] = outcome
-        else:
-            log.warning("judgement ignored", path=str(path), line=number, reason=outcome.reason)
-    return found
-
-
-class _Unread(NamedTuple):
-    reason: str
-
-
-def _line(line: bytes) -> Kept | _Unread:
     try:
-        data: Any = parse(line)
-        return Kept.model_validate(data)
-    except (ValueError, ValidationError, RecursionError) as error:
-        return _Unread(str(error))
-
-
-def _append(path: Path, line: bytes) -> None:
-    new = not path.exists()
-    if new:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-    if new:
-        folder = os.open(path.parent, os.O_RDONLY)
+        data = path.read_bytes() if path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            # What is appended next must begin a line of its own.
+            os.truncate(path, len(whole))
+            log.info("torn judgement cut off", path=str(path), length=len(data) - len(whole))
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read as a file of judgements: {error.strerror or error}") from error
+    found: dict[str, Kept] = {}
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            kept = Kept.model_validate(parse(line))
+        except ValueError as error:  # pydantic's is one too
+            log.warning("judgement ignored", path=str(path), line=number, reason=str(error))
+        else:
+            found[kept.key] = kept
+    return found

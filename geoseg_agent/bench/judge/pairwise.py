@@ -8,15 +8,15 @@ anything else            a tie: the judge said so once, or it chose a place and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from geoseg_agent.bench.judge.cases import check_ids, read_masks
+from geoseg_agent.bench.bootstrap import intervals
+from geoseg_agent.bench.judge.cases import check_ids, image_digest, read_masks
 from geoseg_agent.bench.judge.composite import composite
-from geoseg_agent.bench.judge.desk import Desk, Question, each
+from geoseg_agent.bench.judge.desk import Desk, Question
 from geoseg_agent.bench.judge.family import kinship
-from geoseg_agent.bench.judge.resample import interval
 from geoseg_agent.bench.judge.rubric import pairwise_rubric, subject_of
 from geoseg_agent.errors import first_error
 from geoseg_agent.logs import log
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from geoseg_agent.bench.judge.cases import Duel, Masks
+    from geoseg_agent.bench.judge.cases import Duel
+    from geoseg_agent.bench.judge.desk import Outcome
     from geoseg_agent.bench.judge.rubric import Better, Rubric
+    from geoseg_agent.bench.pairs import Pair, Truth
     from geoseg_agent.grounding.chat import Fit
     from geoseg_agent.imagery import Image
     from geoseg_agent.settings import Settings
@@ -44,12 +46,18 @@ class Compared:
         image: its file; pairs of one image are resampled together.
         a_first: which place the judge chose where A stood first, or None: malformed, or the endpoint failed.
         b_first: the same where B stood first.
+        malformed: why, for each order whose replies were malformed to the end.
+        failures: the same for each that the endpoint failed; a later run asks for these again.
+        evidence: what the judge says it saw, for each order that it answered.
     """
 
     pair: str
     image: str
     a_first: Better | None
     b_first: Better | None
+    malformed: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
 
     @property
     def winner(self) -> Winner | None:
@@ -64,6 +72,11 @@ class Compared:
     def is_split(self) -> bool:
         """Whether the judge chose the same place in both orders."""
         return self.a_first == self.b_first and self.a_first in {"first", "second"}
+
+    def as_json(self) -> dict[str, Any]:
+        """The comparison as JSON values, without the image's file."""
+        known = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in known.items() if key != "image"} | {"winner": self.winner}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +108,23 @@ class Comparison:
         first, second = replies.count("first"), replies.count("second")
         winners = [winner for _, winner in judged]
         shares = [{"a": 1.0, "b": 0.0, "tie": 0.5}[winner] for winner in winners]
+        images = [one.image for one, _ in judged]
         return {
             "judge": self.model,
             "prompt": {"name": self.prompt.name, "version": self.prompt.version, "sha256": self.prompt.sha256},
             "pairs": len(self.pairs),
             "judged": len(judged),
             "missing": len(self.pairs) - len(judged),
+            "replies_malformed": sum(len(one.malformed) for one in self.pairs),
+            "replies_failed": sum(len(one.failures) for one in self.pairs),
             "a_wins": winners.count("a"),
             "b_wins": winners.count("b"),
             "ties": winners.count("tie"),
             "ties_of_split_orders": sum(one.is_split for one, _ in judged),
             "a_share": sum(shares) / len(shares) if shares else None,
-            "a_share_interval": interval(shares, [one.image for one, _ in judged], seed=seed) if shares else None,
+            "a_share_interval": intervals(images, [[share] for share in shares], [[1]], seed=seed)[0]
+            if shares
+            else None,
             "position_bias": (first - second) / (first + second) if first + second else None,
             "replies": {"first": first, "second": second, "tie": replies.count("tie")},
             "warnings": list(self.warnings),
@@ -139,25 +157,41 @@ async def compare(
     rubric = pairwise_rubric(prompt)
     with first_error():
         async with Desk(settings, kept) as desk:
-            model = await desk.model()
-            kin = [warning for name in grounders if (warning := kinship(model, name)) is not None]
+            kin = [warning for name in grounders if (warning := kinship(desk.model, name)) is not None]
             for warning in kin:
                 log.warning(warning)
-            pairs = await each(duels, settings.endpoint_calls, partial(_one, desk, rubric), told)
-    return Comparison(model, rubric.prompt, tuple(pairs), tuple(kin))
+            pairs = await desk.each(duels, partial(_one, desk, rubric), told)
+    return Comparison(desk.model, rubric.prompt, tuple(pairs), tuple(kin))
 
 
 async def _one(desk: Desk, rubric: Rubric, duel: Duel) -> Compared:
-    masks = await desk.run(partial(read_masks, duel.pair, (duel.a, duel.b)))
-    truth, a, b = masks.digests
+    image, truth, a, b = await desk.run(partial(_digests, duel))
     subject = subject_of(duel.pair, rubric.name)
-    places: list[Better | None] = []
-    for part, digests, order in (("a first", (truth, a, b), (0, 1)), ("b first", (truth, b, a), (1, 0))):
-        question = Question(duel.pair, part, rubric, subject, digests)
-        (outcome,) = await desk.ask([question], partial(_drawn, masks, order))
-        places.append(None if outcome.answer is None else cast("Better", outcome.answer["better"]))
-    return Compared(duel.pair.id, str(duel.pair.image), *places)
+    outcomes = []
+    for part, masks, order in (("a first", (a, b), (duel.a, duel.b)), ("b first", (b, a), (duel.b, duel.a))):
+        question = Question(duel.pair, part, rubric, subject, (image, truth, *masks))
+        outcomes += await desk.ask([question], partial(_drawn, duel.pair, order))
+    kept = [outcome.kept for outcome in outcomes if outcome.kept is not None]
+    return Compared(
+        duel.pair.id,
+        str(duel.pair.image),
+        _better(outcomes[0]),
+        _better(outcomes[1]),
+        malformed=tuple(one.why or "" for one in kept if one.answer is None),
+        failures=tuple(outcome.failure for outcome in outcomes if outcome.failure is not None),
+        evidence=tuple(one.evidence for one in kept if one.answer is not None),
+    )
 
 
-def _drawn(masks: Masks, order: tuple[int, int], image: Image, fit: Fit) -> Image:
-    return composite(image, masks.truth, [masks.predicted[place] for place in order], fit)
+def _better(outcome: Outcome) -> Better | None:
+    return None if outcome.answer is None else cast("Better", outcome.answer["better"])
+
+
+def _digests(duel: Duel) -> tuple[str, ...]:
+    return image_digest(duel.pair), *read_masks(duel.pair, (duel.a, duel.b)).digests()
+
+
+def _drawn(pair: Pair, order: tuple[Truth | None, ...], image: Image, fit: Fit) -> Image:
+    # Read anew, as in `scoring`.
+    masks = read_masks(pair, order)
+    return composite(image, masks.truth, masks.predicted, fit)

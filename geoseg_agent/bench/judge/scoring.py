@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from geoseg_agent.bench.judge.cases import check_ids, read_masks
+from geoseg_agent.bench.judge.cases import check_ids, image_digest, read_masks
 from geoseg_agent.bench.judge.composite import composite
-from geoseg_agent.bench.judge.desk import Desk, Question, each
+from geoseg_agent.bench.judge.desk import Desk, Question
 from geoseg_agent.bench.judge.family import kinship
 from geoseg_agent.bench.judge.judged import Judged, Judgement
 from geoseg_agent.bench.judge.overlap import iou_of, overlap_score
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from geoseg_agent.bench.judge.cases import Case, Masks
+    from geoseg_agent.bench.judge.cases import Case
     from geoseg_agent.bench.judge.desk import Outcome
     from geoseg_agent.bench.judge.rubric import Mode, Rubric
     from geoseg_agent.grounding.chat import Fit
@@ -52,16 +52,16 @@ async def judge(
         mode: what is asked, see `geoseg_agent.bench.judge.rubric.rubric_of`.
         samples: replies per case, 1..32; more of them give a mean with a spread.
         kept: file of judgements, such as judgements.jsonl in the folder of a run. What it holds for the same pair,
-            masks, prompt, judge and sample is taken from there, so that a run goes on where it was killed.
+            image, masks, prompt, judge and sample is taken from there, so that a run goes on where it was killed.
         grounder: model or engine that made the predictions, for the warning of `kinship`.
         prompt: its version; the newest where None.
         told: called with the number of cases done, and of all.
 
     Raises:
         ConfigError: no endpoint is set, or mode or samples are none that there are.
-        DatasetError: two pairs have one id, or a mask does not fit its image.
+        DatasetError: two pairs have one id, a mask does not fit its image, or `kept` cannot be read or written.
         ImageError: an image cannot be read.
-        EndpointError: the judge refused the first request, or failed many times in a row.
+        EndpointError: the judge never answered, or failed many times in a row.
         BudgetExceeded: one reply may cost more tokens than the settings allow.
     """
     if not 1 <= samples <= MOST_SAMPLES:
@@ -70,16 +70,15 @@ async def judge(
     rubric = rubric_of(mode, prompt)
     with first_error():
         async with Desk(settings, kept) as desk:
-            model = await desk.model()
-            kin = kinship(model, grounder)
+            kin = kinship(desk.model, grounder)
             if kin is not None:
                 log.warning(kin)
-            judgements = await each(cases, settings.endpoint_calls, partial(_one, desk, rubric, samples), told)
+            judgements = await desk.each(cases, partial(_one, desk, rubric, samples), told)
     unnamed = sum(not case.pair.phrase for case in cases) if mode == "released" else 0
     told_too = [f"{unnamed} of {len(cases)} pairs have no phrase: their query stands in its place"] if unnamed else []
     return Judged(
         mode=mode,
-        model=model,
+        model=desk.model,
         grounder=grounder,
         prompt=rubric.prompt,
         criteria=rubric.keys,
@@ -89,22 +88,34 @@ async def judge(
     )
 
 
+class _Measured(NamedTuple):
+    digests: tuple[str, ...]
+    iou: float
+
+
 async def _one(desk: Desk, rubric: Rubric, samples: int, case: Case) -> Judgement:
-    masks = await desk.run(partial(read_masks, case.pair, (case.predicted,)))
+    measured = await desk.run(partial(_measured, case, rubric))
     subject = subject_of(case.pair, rubric.name)
     outcomes = await desk.ask(
         [
-            Question(case.pair, f"sample {number}", rubric, subject, masks.digests, number)
+            Question(case.pair, f"sample {number}", rubric, subject, measured.digests, number)
             for number in range(samples)
         ],
-        partial(_drawn, masks, rubric.plain),
+        partial(_drawn, case, rubric.plain),
     )
+    return _judgement(case, rubric, outcomes, measured.iou)
+
+
+def _measured(case: Case, rubric: Rubric) -> _Measured:
+    masks = read_masks(case.pair, (case.predicted,))
     # As the released judge does it: two empty masks have no overlap.
     iou = iou_of(masks.truth, masks.predicted[0], empty=0.0 if rubric.name == "released" else 1.0)
-    return _judgement(case, rubric, outcomes, iou)
+    return _Measured((image_digest(case.pair), *masks.digests()), iou)
 
 
-def _drawn(masks: Masks, plain: bool, image: Image, fit: Fit) -> Image:
+def _drawn(case: Case, plain: bool, image: Image, fit: Fit) -> Image:
+    # Read anew: many cases wait for replies at once, and none of them keeps masks meanwhile.
+    masks = read_masks(case.pair, (case.predicted,))
     return composite(image, masks.truth, masks.predicted, fit, plain=plain)
 
 

@@ -1,0 +1,250 @@
+"""The ablation of a whole run: every variation of every pair, in a folder that a kill does no harm to.
+
+    ablation/lines.jsonl            a line per pair: what each variation came to, and what had to run for it
+    ablation/NAME/results.jsonl     the results of one variation, like those of a run: `bench compare` reads them
+
+The model is never asked. A line is on the disk before the next pair begins; what it holds is not computed again, as
+long as the run's result is still of the same trace.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from geoseg_agent.backends import toolbox_of
+from geoseg_agent.bench.ablation import Live, ablate
+from geoseg_agent.bench.lines import append_line, cut, read_lines
+from geoseg_agent.bench.memo import Calls
+from geoseg_agent.bench.records import Failure, PairResult, dump, result_of
+from geoseg_agent.bench.variations import FULL, method_of, needs, recorded_method, settings_of, text_edition
+from geoseg_agent.errors import DatasetError
+from geoseg_agent.grounding.keep_file import keep_file
+from geoseg_agent.imagery import read_image
+from geoseg_agent.lanes import Lane
+from geoseg_agent.trace.record_base import Record
+from geoseg_agent.trace.store import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from geoseg_agent.bench.ablation import Outcome
+    from geoseg_agent.bench.opened import Answered, OpenedRun
+    from geoseg_agent.bench.variations import Need, TextEdition, Variation
+    from geoseg_agent.seams import Toolbox
+    from geoseg_agent.trace.model import Trace
+    from geoseg_tools.arrays import Mask
+
+LINES: Final = "lines.jsonl"
+
+
+class Made(Record):
+    """What one variation made of a pair.
+
+    Attributes:
+        result: its score.
+        ran: calls of live tools by kind that no variation before it had asked for, and `hits` of the memory.
+    """
+
+    result: PairResult
+    ran: dict[str, int]
+
+
+class Line(Record):
+    """A pair under every variation that was asked for at one time; a later line adds to an earlier one.
+
+    Attributes:
+        id: of the pair.
+        trace: that the variations started from; None where the pair failed before it had one.
+        made: by name of the variation.
+    """
+
+    id: str
+    trace: str | None
+    made: dict[str, Made]
+
+
+class Chosen(NamedTuple):
+    """The variations of an ablation.
+
+    Attributes:
+        variations: those that are computed.
+        needs: by name, what must run for each.
+        left_out: by name, what would have had to run for the others.
+    """
+
+    variations: tuple[Variation, ...]
+    needs: dict[str, Need]
+    left_out: dict[str, Need]
+
+
+class Row(NamedTuple):
+    """One variation of the whole run.
+
+    Attributes:
+        results: in the order of the run.
+        ran: what had to run for it, over all pairs.
+    """
+
+    results: list[PairResult]
+    ran: Calls
+
+
+def chosen(run: OpenedRun, variations: Sequence[Variation], *, live: bool) -> Chosen:
+    """Those of the variations that can be computed: all of them with tools, else those that need none.
+
+    Raises:
+        DatasetError: the run is one of masks, or left no trace.
+        TraceError: its first trace is not there, or damaged.
+        ConfigError: a variation is impossible, or the run was not recorded with the full method.
+    """
+    trace = _first_trace(run)
+    found = {variation.name: needs(variation, trace) for variation in variations}
+    kept = [variation for variation in variations if live or found[variation.name].runs == "nothing"]
+    kept = kept or [FULL]
+    left = found.keys() - {variation.name for variation in kept}
+    return Chosen(tuple(kept), found, {name: need for name, need in found.items() if name in left})
+
+
+async def ablate_run(
+    run: OpenedRun,
+    variations: Sequence[Variation],
+    out: Path,
+    *,
+    live: bool = True,
+    told: Callable[[int, int], None] = lambda _done, _all: None,
+) -> dict[str, Row]:
+    """Compute every variation of every pair of a run, and write their results; the folder may hold some already.
+
+    Args:
+        run: recorded with the full method by the agent.
+        variations: names unique.
+        out: the folder of the ablation.
+        live: whether tools may run for what the traces do not hold; they are built from the settings in the traces.
+        told: called with the number of pairs done, and of all.
+
+    Returns:
+        By name, in the order of the variations.
+
+    Raises:
+        DatasetError: the run is one of masks, or a file cannot be read or written.
+        ReplayMismatch: `live` is False and a variation needs what a trace does not hold.
+        TraceError: a trace is not there, damaged, or of another picture.
+        ConfigError: a variation is impossible, or the tools are not those of the traces.
+    """
+    first = _first_trace(run)
+    lines = out / LINES
+    kept = _kept(lines, run)
+    io = Lane("ablation")
+    async with AsyncExitStack() as stack:
+        stack.callback(io.close)
+        tools = await _tools(first, variations, stack) if live else None
+        for done, one in enumerate(run.answered, 1):
+            known = kept.setdefault(one.result.id, {})
+            missing = [variation for variation in variations if variation.name not in known]
+            if missing:
+                made = await _made(run, one, missing, tools, io)
+                await io.run(append_line, lines, Line(id=one.result.id, trace=one.result.trace, made=made))
+                known |= made
+            told(done, len(run.answered))
+    rows = {}
+    for variation in variations:
+        of_all = [kept[result.id][variation.name] for result in run.results]
+        ran = sum((Calls(**made.ran) for made in of_all), Calls())
+        rows[variation.name] = Row([made.result for made in of_all], ran)
+        keep_file(
+            out / folder_name(variation.name) / "results.jsonl",
+            "".join(dump(result) for result in rows[variation.name].results).encode(),
+        )
+    return rows
+
+
+def folder_name(variation: str) -> str:
+    """The folder of a variation's results: its name without blanks."""
+    return variation.replace(" ", "_")
+
+
+def _first_trace(run: OpenedRun) -> Trace:
+    if run.plan.masks is not None:
+        raise DatasetError(
+            f"{run.path} holds scores of masks, which leave nothing to vary", hint="ablate a `geoseg bench run`"
+        )
+    path = next((path for result in run.results if (path := run.trace(result)) is not None), None)
+    if path is None:
+        raise DatasetError(f"no pair of {run.path} left a trace: {run.results[0].error}")
+    return load(path)
+
+
+def _kept(lines: Path, run: OpenedRun) -> dict[str, dict[str, Made]]:
+    """What earlier starts have made, of the traces that the run still rests on; a torn last line is cut off."""
+    traces = {result.id: result.trace for result in run.results}
+    kept: dict[str, dict[str, Made]] = {}
+    if not lines.exists():
+        return kept
+    for line in read_lines(lines, Line, torn=cut(lines)):
+        if line.id in traces and traces[line.id] == line.trace:
+            kept.setdefault(line.id, {}).update(line.made)
+    return kept
+
+
+async def _tools(
+    trace: Trace, variations: Sequence[Variation], stack: AsyncExitStack
+) -> tuple[Toolbox, Mapping[TextEdition, Toolbox]]:
+    """The tools of the traces, and others for variations of what tools apply inside; closed with the stack."""
+    base = text_edition(recorded_method(trace))
+    built: dict[TextEdition, Toolbox] = {}
+    for variation in (FULL, *variations):
+        method = method_of(trace, variation)
+        edition = text_edition(method) if method.plan.text else base
+        if edition not in built:
+            built[edition] = toolbox_of(settings_of(trace, variation))
+            stack.push_async_callback(built[edition].aclose)
+    return built.pop(base), built
+
+
+async def _made(
+    run: OpenedRun,
+    one: Answered,
+    variations: Sequence[Variation],
+    tools: tuple[Toolbox, Mapping[TextEdition, Toolbox]] | None,
+    io: Lane,
+) -> dict[str, Made]:
+    path = run.trace(one.result)
+    if path is None:  # the pair could not even be asked, which no variation changes
+        return {variation.name: Made(result=one.result, ran={}) for variation in variations}
+    trace = await io.run(load, path)
+    at_hand = None
+    if tools is not None:
+        bands = tuple(trace.image.bands)
+        image = await io.run(lambda: read_image(one.pair.image, bands=bands))
+        at_hand = Live(image, *tools)
+    outcomes = await ablate(trace, variations, at_hand)
+    truth = await io.run(one.pair.truth.read)
+    return {
+        outcome.variation.name: Made(
+            result=await io.run(_scored, one, outcome, truth),
+            ran={name: count for name, count in asdict(outcome.ran).items() if count},
+        )
+        for outcome in outcomes
+    }
+
+
+def _scored(one: Answered, outcome: Outcome, truth: Mask) -> PairResult:
+    """As `geoseg_agent.bench.outcome.outcome_of`; nobody timed it, and nobody was paid."""
+    answer, result = outcome.answer, one.result
+    refused = answer is not None and answer.status == "ambiguous" and not answer.targets
+    error = None if outcome.error is None else Failure(code=outcome.error.code, message=outcome.error.message)
+    return result_of(
+        one.pair,
+        truth,
+        None if answer is None or refused else answer.mask,
+        status="failed" if answer is None else answer.status,
+        engine=result.engine,
+        image=result.image,
+        error=error,
+        trace=result.trace,
+        confidence=None if answer is None else answer.confidence,
+        rules=() if answer is None else tuple(target.rule for target in answer.targets),
+    )

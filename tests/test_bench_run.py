@@ -1,0 +1,172 @@
+"""A run over a data set: every pair once, whatever interrupts it, and figures that come out of the masks again."""
+
+import asyncio
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+from asking import settings
+from bench_data import two_boxes
+from mllm_server import MllmServer
+
+from geoseg_agent import Settings
+from geoseg_agent.bench.datasets import open_pairs
+from geoseg_agent.bench.opened import open_run
+from geoseg_agent.bench.plan import source_of
+from geoseg_agent.bench.records import load_results
+from geoseg_agent.bench.run import run
+from geoseg_agent.bench.run_folder import RunFolder
+from geoseg_agent.bench.summary import summarise
+from geoseg_agent.errors import DatasetError
+from geoseg_agent.trace.store import load
+
+
+@pytest.fixture
+def data(tmp_path):
+    return two_boxes(tmp_path / "data")
+
+
+async def ran(data, folder, chosen, **values):
+    """The results of a run, by id of the pair."""
+    dataset = open_pairs(data)
+    done = await run(dataset, source_of(dataset, data), list(dataset), folder, chosen, **values)
+    return {result.id: result for result in load_results(done.results)}
+
+
+def untimed(results):
+    return {name: result.model_copy(update={"seconds": None, "trace": None}) for name, result in results.items()}
+
+
+async def test_every_pair_is_asked_once_and_a_second_start_asks_nothing(data, tmp_path):
+    told = []
+    async with MllmServer() as server:
+        results = await ran(data, tmp_path / "run", settings(server), told=told.append)
+        assert await ran(data, tmp_path / "run", settings(server)) == results
+        assert server.completions == len(results) == 6
+    assert all(result.scores.iou > 0.9 for result in results.values())
+    assert {result.image for result in results.values()} == {"0.png", "1.png", "2.png"}
+    assert {(result.calls, result.tokens is None) for result in results.values()} == {(1, True)}
+    assert len(list((tmp_path / "run" / "traces").glob("*.json"))) == 6
+    assert [tally.done for tally in told] == [1, 2, 3, 4, 5, 6]
+    assert (told[-1].failed, told[-1].calls, told[-1].seconds_left) == (0, 6, 0)
+    assert {"grounding", "encode"} <= results["0-red"].seconds.stages.keys()
+
+
+async def test_the_summary_comes_out_of_the_raw_masks(data, tmp_path):
+    results = await ran(data, tmp_path / "run", Settings())
+    opened = open_run(tmp_path / "run")
+    ious, both, either = [], 0, 0
+    for one in opened.answered:
+        truth = np.asarray(PIL.Image.open(data / f"{one.result.id}-mask.png")) > 0
+        found = opened.prediction(one)
+        mask = np.zeros_like(truth) if found is None else found.read()
+        inter, union = np.sum(mask & truth), np.sum(mask | truth)
+        ious.append(inter / union)
+        both, either = both + inter, either + union
+    summary = summarise(results.values())
+    assert summary.overall.metrics["iou"].value == pytest.approx(np.mean(ious), abs=1e-12)
+    assert summary.overall.cumulative_iou.value == pytest.approx(both / either, abs=1e-12)
+    assert summary.overall.n == 6
+
+
+async def test_what_fails_counts_and_is_asked_again_only_where_that_is_wanted(data, tmp_path):
+    async with MllmServer(faults={1: "401"}) as server:
+        once = await ran(data, tmp_path / "run", settings(server), concurrency=1)
+        failed = [result for result in once.values() if result.status == "failed"]
+        assert [(one.error.code, one.scores.iou, one.answered) for one in failed] == [("endpoint", 0, False)]
+        assert await ran(data, tmp_path / "run", settings(server)) == once
+        assert server.completions == 6
+        again = await ran(data, tmp_path / "run", settings(server), retry_failed=True)
+        assert server.completions == 7
+        assert await ran(data, tmp_path / "run", settings(server)) == again
+        assert server.completions == 7
+    assert {result.status for result in again.values()} == {"found"}
+    assert [one.id for one in load_results(tmp_path / "run" / "retired.jsonl")] == [failed[0].id]
+
+
+async def test_a_trace_without_a_line_becomes_its_line(data, tmp_path):
+    async with MllmServer() as server:
+        results = await ran(data, tmp_path / "run", settings(server))
+        lines = tmp_path / "run" / "results.jsonl"
+        lines.write_bytes(lines.read_bytes()[:-300])
+        assert await ran(data, tmp_path / "run", settings(server)) == results
+        assert server.completions == 6
+
+
+async def test_a_picture_that_is_gone_is_a_failure_with_its_reason(data, tmp_path):
+    (data / "1.png").unlink()
+    async with MllmServer() as server:
+        results = await ran(data, tmp_path / "run", settings(server))
+    assert {name for name, one in results.items() if one.status == "failed"} == {"1-red", "1-blue"}
+    assert results["1-red"].error.code == "bad_image"
+    assert (results["1-red"].engine, results["1-red"].trace) == ("none", None)
+
+
+async def test_a_run_goes_on_only_as_it_was_begun(data, tmp_path):
+    async with MllmServer() as server:
+        await ran(data, tmp_path / "run", settings(server))
+        with pytest.raises(DatasetError, match=r"settings\.samples was 1 and is 3"):
+            await ran(data, tmp_path / "run", settings(server, samples=3))
+        lines = (data / "manifest.jsonl").read_text().splitlines(keepends=True)
+        (data / "manifest.jsonl").write_text("".join(lines[:-1]))
+        with pytest.raises(DatasetError, match="asks 6 pairs, this one 5"):
+            await ran(data, tmp_path / "run", settings(server))
+        (data / "manifest.jsonl").write_text("".join(lines))
+        async with MllmServer() as elsewhere:
+            await ran(data, tmp_path / "run", settings(elsewhere), concurrency=2)
+            assert elsewhere.completions == 0
+    plan = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert plan["concurrency"] == [4, 2]
+    assert plan["data"]["path"] == str(data)
+
+
+async def test_a_folder_with_something_else_and_one_that_is_written_are_refused(data, tmp_path):
+    dataset = open_pairs(data)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="is not empty and holds no run"):
+        await ran(data, tmp_path / "other", Settings())
+    await ran(data, tmp_path / "run", Settings())
+    opened = open_run(tmp_path / "run")
+    held = RunFolder(tmp_path / "run", opened.plan)
+    with pytest.raises(DatasetError, match="another process is writing"):
+        await ran(data, tmp_path / "run", Settings())
+    held.close()
+    assert len(await ran(data, tmp_path / "run", Settings())) == len(list(dataset))
+
+
+async def test_a_data_set_that_moved_is_found_by_its_new_place(data, tmp_path):
+    await ran(data, tmp_path / "run", Settings())
+    data.rename(tmp_path / "moved")
+    with pytest.raises(DatasetError, match="does not exist"):
+        open_run(tmp_path / "run")
+    assert len(open_run(tmp_path / "run", data=tmp_path / "moved").answered) == 6
+    other = two_boxes(tmp_path / "other", pictures=1)
+    with pytest.raises(DatasetError, match=r"4 pairs of .* are not in the data set"):
+        open_run(tmp_path / "run", data=other)
+
+
+async def test_replies_of_a_killed_query_are_taken_from_its_journal_and_the_rest_is_asked(data, tmp_path):
+    """The first reply is refused and stands in the journal; the query ends while the model is asked once more."""
+    far = '{"status": "found", "targets": [{"bbox_2d": [1, 1, 5000, 9], "label": "far"}]}'
+    second = asyncio.Event()
+
+    def delay(asked):
+        if asked.attempt == 2:
+            second.set()
+            return 30
+        return 0
+
+    async with MllmServer(script=[far], delay=delay) as server:
+        task = asyncio.create_task(ran(data, tmp_path / "run", settings(server), concurrency=1))
+        await second.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert server.completions == 2
+        server.delay = 0
+        results = await ran(data, tmp_path / "run", settings(server), concurrency=1)
+        assert server.completions == 2 + 6  # what was in flight is asked again, the refused reply is not
+    assert [result.calls for result in results.values()] == [2, 1, 1, 1, 1, 1]
+    trace = load(tmp_path / "run" / "traces" / f"{results['0-red'].trace}.json")
+    assert sum(step.seam == "chat" for step in trace.steps) == 2
