@@ -15,6 +15,8 @@ from geoseg_agent.console import note, out, print_json, print_table, progress
 from geoseg_agent.errors import DatasetError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from geoseg_agent.bench.judge.agreement import Scores
 
 _FOLDER = "judge"
@@ -41,7 +43,7 @@ def judge(
     The judge sees the image beside a copy with the truth in green, the answer in red and both in yellow, and the
     query; it is never told a figure, a file's name or a class list. A reply that cannot be read is asked for again,
     then missing and counted, never a 3. Overlap is computed from the masks, apart from what the judge says. Writes
-    RUN/judge/MODE-MODEL.json; judgements are kept as they come, and never paid for twice.
+    RUN/judge/MODE-MODEL.json, with -xN for N samples; judgements are kept as they come, and never paid for twice.
 
     **Examples**
 
@@ -68,7 +70,8 @@ def judge(
             )
         )
     summary = judged.summary()
-    file = run / _FOLDER / f"{mode}-{_slug(judged.model)}.json"
+    times = f"-x{samples}" if samples > 1 else ""
+    file = run / _FOLDER / f"{mode}-{_slug(judged.model)}{times}.json"
     keep(file, summary, {"judgements": [one.as_json() for one in judged.judgements]})
     if as_json:
         print_json(summary)
@@ -112,12 +115,8 @@ def duel(
             compare(duels, settings, kept=first / _FOLDER / _LEDGER, grounders=(a.engine, b.engine), told=told)
         )
     summary = {"a": str(first), "b": str(second), **compared.summary()}
-    pairs = [
-        {"pair": one.pair, "a_first": one.a_first, "b_first": one.b_first, "winner": one.winner}
-        for one in compared.pairs
-    ]
     file = first / _FOLDER / f"duel-{second.resolve().name}-{_slug(compared.model)}.json"
-    keep(file, summary, {"pairs": pairs})
+    keep(file, summary, {"pairs": [one.as_json() for one in compared.pairs]})
     if as_json:
         print_json(summary)
         return
@@ -126,14 +125,14 @@ def duel(
     out.print(
         f"{first}: {summary['a_wins']} wins; {second}: {summary['b_wins']}; ties {summary['ties']}, "
         f"of them {summary['ties_of_split_orders']} because the judge chose a place; missing {summary['missing']} "
-        f"of {summary['pairs']}",
+        f"of {summary['pairs']} (malformed replies {summary['replies_malformed']}, "
+        f"failures {summary['replies_failed']})",
         markup=False,
     )
     if summary["a_share"] is not None:
-        low, high = summary["a_share_interval"]
         bias = summary["position_bias"]
         out.print(
-            f"share of {first}, ties half: {summary['a_share']:.2f} ({low:.2f} to {high:.2f}); "
+            f"share of {first}, ties half: {summary['a_share']:.2f} {_span(summary['a_share_interval'])}; "
             f"position bias {'none to tell' if bias is None else f'{bias:+.2f}'}",
             markup=False,
         )
@@ -189,9 +188,9 @@ def _print_judged(summary: dict[str, Any]) -> None:
         if figures is not None:
             worst, best = figures["bounds"]
             mean, spread = f"{figures['mean']:.2f}", f"{figures['spread']:.2f}"
-            table.add_row(name, mean, _span(figures), spread, f"{worst:.2f} .. {best:.2f}")
+            table.add_row(name, mean, _span(figures["interval"]), spread, f"{worst:.2f} .. {best:.2f}")
     computed = summary["overlap_computed"]
-    table.add_row("overlap, computed", f"{computed['mean']:.2f}", _span(computed), "", "")
+    table.add_row("overlap, computed", f"{computed['mean']:.2f}", _span(computed["interval"]), "", "")
     print_table(table)
     out.print(
         f"\n{summary['judged']} of {summary['pairs']} pairs judged by {escape(summary['judge'])}; malformed replies "
@@ -200,9 +199,9 @@ def _print_judged(summary: dict[str, Any]) -> None:
     )
 
 
-def _span(figures: dict[str, Any]) -> str:
-    low, high = figures["interval"]
-    return f"{low:.2f}-{high:.2f}"
+def _span(interval: Sequence[float] | None) -> str:
+    """The interval; one image gives none."""
+    return "" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}"
 
 
 def _figure(value: float | None) -> str:

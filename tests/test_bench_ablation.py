@@ -11,6 +11,7 @@ from geoseg_agent import Agent, ConfigError, Hints, ReplayMismatch, Settings, Tr
 from geoseg_agent.bench.ablation import Live, ablate
 from geoseg_agent.bench.memo import Calls, MemoToolbox
 from geoseg_agent.bench.variations import FULL, TABLE_3, UNGROUNDED, Variation, margins, needs, sweep
+from geoseg_agent.errors import TraceCorrupt
 from geoseg_agent.grounding.review import Review, TargetVerdict
 from geoseg_agent.samples import scene as drawn
 from geoseg_agent.trace.store import load
@@ -318,6 +319,19 @@ async def test_a_recorded_result_that_does_not_come_out_any_more_is_noticed(tmp_
     with pytest.raises(ReplayMismatch, match=r"target 1.*rule, score differ"):
         await ablate(trace.model_copy(update={"result": result}), (FULL,))
     assert await ablate(trace.model_copy(update={"result": result}), TABLE_3[2:])
+
+
+@pytest.mark.parametrize("box", [[0, 0, 500, 500], [5, 5, 5, 9], [-3, 0, 10, 10]])
+async def test_a_target_that_lies_nowhere_is_named(tmp_path, box):
+    trace = await recorded(tmp_path, "both of them")
+    target = trace.result.targets[0].model_copy(update={"box": box})
+    result = trace.result.model_copy(update={"targets": [target]})
+    outside = trace.hints.model_copy(update={"box": [0, 0, 500, 500]})
+
+    with pytest.raises(TraceCorrupt, match="image, hints or targets"):
+        await ablate(trace.model_copy(update={"result": result}), (FULL,))
+    with pytest.raises(TraceCorrupt, match="image, hints or targets"):
+        await ablate(trace.model_copy(update={"hints": outside}), UNGROUNDED)
 
 
 async def test_the_targets_of_a_reviewed_result_are_the_corrected_ones(tmp_path):

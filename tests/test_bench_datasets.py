@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bench_layouts import SIZE, line, rle, square, write_json, write_lines
 
-from geoseg_agent.bench.datasets import Broken, open_boxes, open_pairs, validate
+from geoseg_agent.bench.datasets import Broken, open_pairs, validate
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.errors import DatasetError
 from geoseg_tools import Box
@@ -211,20 +211,6 @@ def test_the_limit_on_pixels_is_the_runs(tmp_path):
     assert "at most 100 are allowed" in broken.rule
 
 
-@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_odd_unicode_byte_order_marks_and_line_ends(tmp_path, start, end):
-    layouts.manifest(tmp_path)
-    query = "屋根 🏠\u2028 na\u0308chste Straße\u00a0?"
-    layouts.picture(tmp_path / "bilder/überflug 北.png")
-    records = [line(0, query=query, image="bilder/überflug 北.png"), line(1)]
-    text = end.join(json.dumps(record, ensure_ascii=False) for record in records)
-    (tmp_path / "manifest.jsonl").write_bytes(start + text.encode())
-    dataset = open_pairs(tmp_path)
-    assert validate(dataset) == []
-    assert next(iter(dataset)).query == "屋根 🏠 na\u0308chste Straße ?"
-
-
 def test_geoseg_bench_levels_domains_and_sizes(tmp_path):
     layouts.geoseg_bench(tmp_path)
     pairs = list(open_pairs(tmp_path))
@@ -267,24 +253,6 @@ def test_broken_records_of_geoseg_bench(tmp_path, change, rule):
     broken = validate(open_pairs(tmp_path))
     assert [one.where for one in broken] == [f"annotations/Rural.json, record {number}" for number in (1, 2)]
     assert rule in broken[0].rule
-
-
-def test_what_a_mac_leaves_beside_its_files_is_no_record(tmp_path):
-    for writer in (layouts.geoseg_bench, layouts.lasers, layouts.dior, layouts.nwpu, layouts.loveda):
-        root = tmp_path / writer.__name__
-        writer(root)
-        for file in [*root.rglob("*.json"), *root.rglob("*.xml"), *root.rglob("*.txt"), *root.rglob("*.png")]:
-            (file.parent / f"._{file.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X\xff")
-        boxes = writer not in {layouts.geoseg_bench, layouts.lasers}
-        assert validate((open_boxes if boxes else open_pairs)(root)) == []
-
-
-def test_a_message_about_half_a_character_can_be_shown(tmp_path):
-    layouts.manifest(tmp_path)
-    write_lines(tmp_path / "manifest.jsonl", [line(0, id="half \ud800"), line(1, image="half \ud800")])
-    broken = validate(open_pairs(tmp_path))
-    assert [one.id for one in broken] == ["half \\ud800", "q1"]
-    assert all(one.rule.encode() for one in broken)
 
 
 def test_geoseg_bench_without_a_list(tmp_path):

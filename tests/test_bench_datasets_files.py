@@ -1,5 +1,6 @@
-"""What the files of a data set may be: places, sizes and masks."""
+"""What the files of a data set may be: places, characters, sizes and masks."""
 
+import json
 import os
 import zlib
 
@@ -20,6 +21,7 @@ from geoseg_agent.bench.datasets import (
     RunLengths,
     Runs,
     United,
+    open_boxes,
     open_pairs,
     picture_size,
     validate,
@@ -57,6 +59,38 @@ def test_dots_that_leave_through_a_link_are_refused(tmp_path):
     write_lines(root / "manifest.jsonl", [line(0, id=f"n{n}", **change) for n, change in enumerate(changes)])
     (broken,) = validate(open_pairs(root))
     assert broken.id == "n1"  # a link that the owner laid is followed; one that is climbed out of is not
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_odd_unicode_byte_order_marks_and_line_ends(tmp_path, start, end):
+    layouts.manifest(tmp_path)
+    query = "屋根 🏠\u2028 na\u0308chste Straße\u00a0?"
+    layouts.picture(tmp_path / "bilder/überflug 北.png")
+    records = [line(0, query=query, image="bilder/überflug 北.png"), line(1)]
+    text = end.join(json.dumps(record, ensure_ascii=False) for record in records)
+    (tmp_path / "manifest.jsonl").write_bytes(start + text.encode())
+    dataset = open_pairs(tmp_path)
+    assert validate(dataset) == []
+    assert next(iter(dataset)).query == "屋根 🏠 na\u0308chste Straße ?"
+
+
+def test_what_a_mac_leaves_beside_its_files_is_no_record(tmp_path):
+    for writer in (layouts.geoseg_bench, layouts.lasers, layouts.dior, layouts.nwpu, layouts.loveda):
+        root = tmp_path / writer.__name__
+        writer(root)
+        for file in [*root.rglob("*.json"), *root.rglob("*.xml"), *root.rglob("*.txt"), *root.rglob("*.png")]:
+            (file.parent / f"._{file.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X\xff")
+        boxes = writer not in {layouts.geoseg_bench, layouts.lasers}
+        assert validate((open_boxes if boxes else open_pairs)(root)) == []
+
+
+def test_a_message_about_half_a_character_can_be_shown(tmp_path):
+    layouts.manifest(tmp_path)
+    write_lines(tmp_path / "manifest.jsonl", [line(0, id="half \ud800"), line(1, image="half \ud800")])
+    broken = validate(open_pairs(tmp_path))
+    assert [one.id for one in broken] == ["half \\ud800", "q1"]
+    assert all(one.rule.encode() for one in broken)
 
 
 def test_a_pipe_is_no_image(tmp_path):

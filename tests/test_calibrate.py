@@ -202,6 +202,31 @@ def test_too_few_pairs_say_nothing():
         frame_test(pairs(4, (810,), "norm1000"))
 
 
+def test_one_true_box_over_and_over_says_nothing():
+    """All of the image, said right in 0..1000: as pixels it would be as right, with a bias of a quarter."""
+    whole = BoxPair(
+        Box(0, 0, 800, 800), Box(0, 0, 800, 800), (800, 800), None, (0, 0, 1000, 1000), FRAMES["norm1000"]
+    )
+    with pytest.raises(DatasetError, match="only 1 different ones"):
+        frame_test([whole] * 50)
+
+
+@pytest.mark.parametrize("seed", [5, 19, 22])
+def test_boxes_that_drift_as_a_whole_are_no_mixture_where_frames_lie_close(seed):
+    """At 1024 px 0..1000 and pixels are less apart than boxes drift; these seeds once made a mixture of it."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(150):
+        w, h = (int(side) for side in rng.uniform(50, 400, 2))
+        x, y = int(rng.integers(0, 1024 - w)), int(rng.integers(0, 1024 - h))
+        exact = np.array([x, y, x + w, y + h]) + np.tile(rng.normal(0, 0.1, 2), 2) * np.array([w, h, w, h])
+        numbers = said_as(exact, "norm1000", (1024, 1024), None)
+        predicted = box_of(numbers, "norm1000", (1024, 1024), None)
+        true = Box(x, y, x + w, y + h)
+        found.append(BoxPair(predicted, true, (1024, 1024), None, numbers, FRAMES["norm1000"], str(number)))
+    assert frame_test(found).problem is None
+
+
 @pytest.mark.parametrize(("alpha", "beta"), [(0.2, 0.1), (0.05, 0.3), (0.4, 0.4)])
 def test_injected_margins_come_back_within_five_percent(alpha, beta):
     """Where every box needs the same, that is proposed at every coverage; whole pixels are all that is left."""

@@ -16,8 +16,10 @@ from mllm_server import MllmServer
 from geoseg_agent import Agent, Settings
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.calibrate import density, settings_file
+from geoseg_agent.calibrate.box_pairs import Filled
 from geoseg_agent.calibrate.from_traces import read_traces, truths_of
 from geoseg_agent.calibrate.margins import Cost, Margins
+from geoseg_agent.calibrate.mask_boxes import with_mask_boxes
 from geoseg_agent.calibrate.pairs import Said
 from geoseg_agent.calibrate.pairs_file import read_pairs
 from geoseg_agent.calibrate.readings import box_of
@@ -32,6 +34,7 @@ COST = Cost(0.9, 0.99, 1.7, 0.5)
 MARGINS = Margins(0.9, 0.2134, 0.0876, (0.19, 0.23), (0.07, 0.1), COST)
 ORIGIN = Origin("qwen3-vl-8b", 500, 120, 7, "2026-11-25")
 BOXES = (Box(*RED), Box(*BLUE))
+MASKS = {"two things": (Box(1, 2, 3, 4), Box(5, 6, 8, 9)), "nothing": ()}
 LINE = {"image": "a.jpg", "size": [800, 1200], "said": [[101, 52, 398, 260]], "true": [[95, 50, 410, 255]]}
 
 
@@ -123,6 +126,11 @@ def test_truths_are_keyed_by_image_and_query():
         truths_of([pair, replace(pair, id="c", boxes=(Box(0, 0, 8, 8),))])
 
 
+def test_where_there_are_masks_only_the_box_around_one_is_true():
+    pairs = [Pair(name, Path("a.jpg"), "what", Filled((9, 9), boxes)) for name, boxes in MASKS.items()]
+    assert [pair.boxes for pair in with_mask_boxes(pairs)] == [(Box(1, 2, 8, 9),), ()]
+
+
 def test_a_line_of_pixels_is_taken_as_it_is(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(LINE) + "\n\n" + json.dumps({**LINE, "read": "norm1000", "sent": [864, 1248]}) + "\n")
@@ -139,6 +147,7 @@ def test_a_line_of_pixels_is_taken_as_it_is(tmp_path):
     [
         ({"said": [[1, 2, 3]]}, "line 2: said.0"),
         ({"said": [[1, 2, 3, "4"]]}, "line 2: said"),
+        ({"said": [[1, 2, 3, 1e300]]}, "line 2: said"),
         ({"size": [0, 5]}, "line 2: size"),
         ({"size": "large"}, "line 2: size"),
         ({"read": "pixel"}, "line 2: read: there is no frame 'pixel'"),
@@ -210,7 +219,17 @@ def test_an_earlier_calibration_does_not_stay_beside_a_refusal(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"calibration.md", "calibration.json"}
 
 
+def test_too_few_pairs_for_margins_still_have_a_frame(tmp_path):
+    calibrate(replies(), tmp_path, date="today", replicates=10)
+    made = calibrate(replies(12), tmp_path, date="today", replicates=10)
+    assert (made.test.best, made.proposal) == ("norm1000", None)
+    assert made.refused.message == "12 of 12 pairs overlap by 0.1 or more; margins need 20"
+    assert {path.name for path in tmp_path.iterdir()} == {"calibration.md", "calibration.json"}
+
+
 def test_what_calibrate_refuses(tmp_path):
+    with pytest.raises(DatasetError, match="coverages are over 0"):
+        calibrate(replies(), tmp_path, date="today", coverage=1.5)
     with pytest.raises(ConfigError, match="no reading 'pixel'"):
         calibrate(replies(), tmp_path, date="today", reading="pixel")
     others = [replace(one, model="glm-4.6v") for one in replies(5)]

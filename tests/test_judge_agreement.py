@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from geoseg_agent.bench.judge.agreement import agreement, quadratic_kappa, read_scores, spearman
+from geoseg_agent.bench.judge.files import keep, scores_of
 from geoseg_agent.errors import DatasetError
 
 
@@ -90,3 +91,20 @@ def test_a_file_that_breaks_a_rule_is_refused_by_line(tmp_path, text, said):
     file.write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=said):
         read_scores(file)
+
+
+def test_the_file_of_a_judge_is_read_as_strictly(tmp_path):
+    file = tmp_path / "judge.json"
+    scores = {"p1": {"faithfulness": 4.5, "overlap": 2}, "p2": None}
+    keep(file, {"mode": "paper-3"}, {"judgements": [{"pair": name, "scores": said} for name, said in scores.items()]})
+    assert scores_of(file) == {"p1": {"faithfulness": 4.5, "overlap": 2}}
+    for bad, said in (
+        ('{"judgements": [{"pair": "p1", "scores": {"overlap": 9}}]}', "pair p1: '9' is no score"),
+        ('{"judgements": [{"pair": "p1", "scores": {"overlap": true}}]}', "'True' is no score"),
+        ('{"judgements": [{"pair": "p1", "scores": {"overlap": NaN}}]}', "no file of a judge"),
+        ('{"judgements": [{"pair": "p1"}]}', "no file of a judge"),
+        ("[" * 100_000, "no file of a judge"),
+    ):
+        file.write_text(bad)
+        with pytest.raises(DatasetError, match=said):
+            scores_of(file)

@@ -161,6 +161,8 @@ def _recorded(trace: Trace, live: Live | None) -> tuple[Image, Hints, tuple[Targ
             Target(Box(*t.box), t.phrase, t.confidence, None if t.within is None else decode_mask(t.within))
             for t in given
         )
+        for one in (hints, *(Hints(box=target.box) for target in targets)):
+            one.check(image.size)
     except (ValueError, ToolError, GeoSegError) as error:
         raise TraceCorrupt(f"the trace {trace.id}: image, hints or targets: {error}") from error
     if live is None:

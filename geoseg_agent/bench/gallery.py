@@ -1,8 +1,7 @@
 """Which pairs of a run are looked at, and what there is to see of them: the best, the worst, those without an answer.
 
-The prediction is taken from the trace of the pair, `traces/ID.json` in the folder of the run. Masks of other systems
-leave no trace, so of them only the answer is drawn, as an outline, and the page says so; a mask that is known to be
-empty, or that there never was, needs no trace.
+The prediction is taken from the trace of the pair, `traces/ID.json` in the folder of the run, or from the folder of
+masks that was scored. Where neither is known only the answer is drawn, as an outline, and the page says so.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 
 from geoseg_agent.bench.gallery_pictures import Frame, frame, layer
 from geoseg_agent.bench.metrics import count
+from geoseg_agent.bench.opened import Answered, scored_mask
 from geoseg_agent.bench.outcome import mask_of
 from geoseg_agent.errors import DatasetError, GeoSegError
 from geoseg_agent.imagery import read_image
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geoseg_agent.bench.pairs import Pair
+    from geoseg_agent.bench.plan import Plan
     from geoseg_agent.bench.records import PairResult
     from geoseg_agent.imagery import Image
     from geoseg_agent.trace.model import Trace
@@ -98,7 +99,7 @@ def cases(
     chosen: Sequence[PairResult],
     pairs: Mapping[str, Pair],
     folder: Path,
-    bands: tuple[int, ...] | None,
+    plan: Plan | None,
     told: Callable[[], None],
 ) -> list[Case]:
     """What there is to see of `chosen`; whatever cannot be read is said instead of shown.
@@ -107,24 +108,24 @@ def cases(
         chosen: in the order of the page.
         pairs: by id.
         folder: of the run.
-        bands: that the run showed its models, or None for the images' own.
+        plan: of the run, or None: then its masks are those of its traces, and bands the images' own.
         told: called after each.
     """
     made = []
     for result in chosen:
-        made.append(_case(result, pairs.get(result.id), folder, bands))
+        made.append(_case(result, pairs.get(result.id), folder, plan))
         told()
     return made
 
 
-def _case(result: PairResult, pair: Pair | None, folder: Path, bands: tuple[int, ...] | None) -> Case:
+def _case(result: PairResult, pair: Pair | None, folder: Path, plan: Plan | None) -> Case:
     size, notes = fit(result.size, SIDE), list[str]()
     case = Case(result, size, None, None, known=False, frame=None, rules=_rules(result), notes=notes)
     if pair is None:
         notes.append("The pair is no longer in the data set, so there is nothing to draw.")
         return case
     trace = _read(notes, "The trace cannot be read", lambda: _trace(result, folder))
-    image = _read(notes, "The picture cannot be read", lambda: _image(pair, trace, bands, result.size))
+    image = _read(notes, "The picture cannot be read", lambda: _image(pair, trace, plan, result.size))
     if image is not None:
         if trace is not None and trace.image.sha256 != image.sha256:
             notes.append("The picture is no longer the one that was asked about.")
@@ -132,7 +133,7 @@ def _case(result: PairResult, pair: Pair | None, folder: Path, bands: tuple[int,
     truth = _read(notes, "The answer cannot be read", lambda: _truth(pair, result.size))
     if truth is None:
         return case
-    prediction = _read(notes, "The trace cannot be read", lambda: _prediction(result, trace))
+    prediction = _read(notes, "The mask cannot be read", lambda: _prediction(Answered(pair, result), trace, plan))
     if prediction is not None and count(prediction, truth) != result.counts:
         notes.append("The masks are no longer those that were scored.")
     seen = truth if prediction is None else truth | prediction
@@ -155,8 +156,9 @@ def _trace(result: PairResult, folder: Path) -> Trace | None:
     return load(folder / "traces" / f"{result.trace}.json")
 
 
-def _image(pair: Pair, trace: Trace | None, bands: tuple[int, ...] | None, size: Size) -> Image:
-    image = read_image(pair.image, bands=bands if trace is None else tuple(trace.image.bands))
+def _image(pair: Pair, trace: Trace | None, plan: Plan | None, size: Size) -> Image:
+    bands = trace.image.bands if trace is not None else plan and plan.settings.get("bands")
+    image = read_image(pair.image, bands=tuple(bands) if bands else None)
     if image.size != size:
         raise DatasetError(f"it has {image.size[1]} x {image.size[0]} pixels, and had {size[1]} x {size[0]}")
     return image
@@ -169,12 +171,13 @@ def _truth(pair: Pair, size: Size) -> Mask:
     return truth
 
 
-def _prediction(result: PairResult, trace: Trace | None) -> Mask | None:
+def _prediction(one: Answered, trace: Trace | None, plan: Plan | None) -> Mask | None:
     """The mask that was scored; an empty one where there was none, None where it is not known."""
+    result = one.result
     if not result.prediction_area:
         return np.zeros(result.size, dtype=np.bool_)
     if trace is None:
-        return None
+        return None if plan is None or plan.masks is None else scored_mask(plan, one).read()
     mask = mask_of(trace)
     if mask.shape != result.size:
         raise DatasetError(f"its image has {mask.shape[1]} x {mask.shape[0]} pixels")

@@ -103,15 +103,22 @@ class OpenedRun:
         if not one.result.answered:
             return None
         trace = self.trace(one.result)
-        if trace is not None:
-            return TraceMask(trace)
-        found = [] if self.plan.masks is None else files_of(one.pair, Path(self.plan.masks))
-        if len(found) != 1:
-            raise DatasetError(
-                f"the mask of pair {one.pair.id} that was scored is not in {self.plan.masks} any more",
-                hint="score the folder again",
-            )
-        return MaskOf(found[0], one.result.size, self.plan.resized)
+        return scored_mask(self.plan, one) if trace is None else TraceMask(trace)
+
+
+def scored_mask(plan: Plan, one: Answered) -> MaskOf:
+    """Where the mask of another system lies that was scored for a pair.
+
+    Raises:
+        DatasetError: it is not there any more.
+    """
+    found = [] if plan.masks is None else files_of(one.pair, Path(plan.masks))
+    if len(found) != 1:
+        raise DatasetError(
+            f"the mask of pair {one.pair.id} that was scored is not in {plan.masks} any more",
+            hint="score the folder again",
+        )
+    return MaskOf(found[0], one.result.size, plan.resized)
 
 
 def open_run(folder: Path, *, data: Path | None = None) -> OpenedRun:

@@ -40,7 +40,8 @@ def said(tally: Tally, price: float | None) -> str:
     if tally.failed:
         parts.append(f"{tally.failed} failed")
     if tally.calls:
-        parts.append(f"{tally.calls} calls, {tally.tokens:,} tokens")
+        # Servers need not say how many tokens a reply took.
+        parts.append(f"{tally.calls} calls" + (f", {tally.tokens:,} tokens" if tally.tokens else ""))
     if tally.seconds_left:
         parts.append(f"about {_duration(tally.seconds_left)} left")
     if tally.tokens_left:

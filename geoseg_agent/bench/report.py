@@ -11,7 +11,7 @@ import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from geoseg_agent.bench.costs import Spread
     from geoseg_agent.bench.groups import Estimate, Group
     from geoseg_agent.bench.pairs import Pair
+    from geoseg_agent.bench.plan import Plan
     from geoseg_agent.bench.records import PairResult
     from geoseg_agent.bench.summary import Summary
 
@@ -95,7 +96,7 @@ def write_report(
     """Write `report.html` into the folder of a run, in one step; an older one is replaced.
 
     Args:
-        folder: of the run; predictions are taken from its traces, the plan from its `run.json`, where there are any.
+        folder: of the run, with its `run.json` and traces, or the masks that it names, where there are any.
         name: of the run, the title.
         results: all of them.
         summary: of these results; every figure on the page is one of its.
@@ -139,7 +140,7 @@ def _page(
         key=_key(summary),
         strata=[_stratum(kind, summary.strata[kind]) for kind in summary.strata],
         plots=plots(results, summary),
-        gallery=_gallery(folder, results, pairs, known.plan and known.plan.settings.get("bands"), told),
+        gallery=_gallery(folder, results, pairs, known.plan, told),
         failed=failed[:MOST_ERRORS],
         known=known,
         settings={} if known.plan is None else settings_of(known.plan),
@@ -209,7 +210,7 @@ def _gallery(
     folder: Path,
     results: Sequence[PairResult],
     pairs: Sequence[Pair],
-    bands: Any,
+    plan: Plan | None,
     told: Callable[[int, int], None],
 ) -> dict[str, list[Case]]:
     shelf = choose(results)
@@ -221,8 +222,7 @@ def _gallery(
         done += 1
         told(done, total)
 
-    seen = tuple(bands) if bands else None
-    return {kind: cases(chosen, known, folder, seen, one) for kind, chosen in shelf._asdict().items()}
+    return {kind: cases(chosen, known, folder, plan, one) for kind, chosen in shelf._asdict().items()}
 
 
 def _cent(share: float) -> str:

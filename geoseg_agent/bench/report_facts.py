@@ -28,7 +28,7 @@ class Known(NamedTuple):
     """What a run left beside its results.
 
     Attributes:
-        plan: of the run; None for masks that another system made, and where it is not of these results.
+        plan: of the run; None where there is none, or it is not of these results.
         versions: package to version as the traces record it, from the first trace and, where it differs, the last.
         asked: when the first and the last query began, UTC; None without traces.
         traced: results with a trace.
@@ -45,7 +45,8 @@ def known_of(folder: Path, results: Sequence[PairResult]) -> Known:
     ids = sorted(one.trace for one in results if one.trace is not None and is_id(one.trace))
     asked = (time_of(ids[0]), time_of(ids[-1])) if ids else None
     plan = _plan(folder / "run.json")
-    fits = plan is not None and plan.pairs == len(results) and (ids or all(one.engine == "none" for one in results))
+    traced = bool(ids) or all(one.engine == "none" for one in results)
+    fits = plan is not None and plan.pairs == len(results) and (traced or plan.masks is not None)
     ends = [_versions(folder / "traces" / f"{name}.json") for name in dict.fromkeys((*ids[:1], *ids[-1:]))]
     return Known(plan if fits else None, _joined(ends), asked, len(ids))
 
@@ -65,6 +66,9 @@ def facts(known: Known, summary: Summary) -> dict[str, str]:
     }
     if plan is not None:
         found["Pairs"] = f"sha256 {plan.digest[:16]}…"
+    if plan is not None and plan.masks is not None:
+        found["Masks"] = f"{plan.masks}{', brought to the size of the images' if plan.resized else ''}"
+    elif plan is not None:
         said = {name: plan.settings.get(name) for name in _NAMED}
         kept = [f"{name} {value}" for name, value in said.items() if value not in (None, _USUAL.get(name))]
         # Without it, seconds mean nothing.

@@ -16,9 +16,9 @@ mask, a table so bounds how often each rule was used.
 Of a pair with several targets the same holds with unions, as long as all of its targets fell under one rule; others
 are "mixed" and exempt. Where masks of several targets are intersected one by one, their union may miss what Route A
 found in one and Route B in another, so that bounds on what is missed or lost exempt every pair with several targets.
-A pair whose figures follow a convention and not their definition (a query that failed scores 0 in all of them, specificity
-included; a truth with no pixel, or with all) is exempt from everything. Nothing can be said between a row without
-refinement and the others: it looks at another region.
+A pair whose figures follow a convention and not their definition (a query that failed scores 0 in all of them,
+specificity included; a truth with no pixel, or with all) is exempt from everything. Nothing can be said between a row
+without refinement and the others: it looks at another region.
 
 All rows must be of one grounding, and a route alone must be held to Eq. 6 too, as it is here. How a published table
 was made is not always said: bounds named "full over" and "full within" hold for routes that are not held to it as

@@ -6,9 +6,9 @@ and down. Margins would hide it and could not repair it (docs/coordinates.md), s
 Readings are EQUIVALENT where they differ by no more than a step of their numbers (a pixel, or a thousandth of the
 side) on 95 % of the pairs: pixels of the picture sent are pixels of the image when nothing was resized, and 0..1000
 are pixels where the sides are within 1 px of 1000. They are UNTOLD where they differ and these pairs do not say which
-it is: odds under 1000 to 1, by a model of the noise that is only roughly right. 0..1000 and pixels of a side W are
-|W - 1000| / 2 px apart on average, so what n pairs can tell apart grows with sqrt(n) and shrinks with the spread of
-the boxes; `FrameRow.apart` and `FrameTest.spread` are these two numbers.
+it is: odds under 1000 to 1, by a model of the noise that is only roughly right, so that the four sides of a box count
+as two. 0..1000 and pixels of a side W are |W - 1000| / 2 px apart on average, so what n pairs can tell apart grows
+with sqrt(n) and shrinks with the spread of the boxes; `FrameRow.apart` and `FrameTest.spread` are these two numbers.
 """
 
 from __future__ import annotations
@@ -37,10 +37,19 @@ SAME_SHARE: Final = 0.95
 ODDS: Final = 1000.0
 """Under which two readings are not told apart."""
 
+INDEPENDENT: Final = 0.5
+"""What the likelihood of four sides counts for: a box that drifts moves two of them alike, which are then one."""
+
 LEAST_SHARE: Final = 0.05
-"""Of the explained pairs that a frame of a mixture has at least, each with a probability of `SURE`; and three."""
+"""Of the pairs whose frame is sure, what a frame of a mixture has at least; and half as much of all, and three.
+
+Where two frames lie closer than the noise, a mixture of them fits any noise that is not Laplace's a little better;
+but hardly a pair is then surely in the rarer one.
+"""
 
 SURE: Final = 0.99
+"""Probability with which a pair is in a frame."""
+
 EXPLAINED: Final = 0.5
 """Of the pairs that a frame must explain to be the frame."""
 
@@ -57,7 +66,8 @@ class FrameRow(NamedTuple):
         iou: median intersection over union with the truth.
         residual: median distance of a side from its place after the reading's own bias, as a share of the box's side
             and 1 % of the image's.
-        behind: how much less likely it makes all numbers than the best, natural logarithm; 0 for the best.
+        behind: how much less likely it makes all numbers than the best, natural logarithm times `INDEPENDENT`; 0 for
+            the best.
         share: of the pairs, in a mixture of all readings; equivalent ones have it together.
         apart: median distance from the best reading, pixels of the original.
     """
@@ -123,11 +133,18 @@ def frame_test(pairs: Sequence[BoxPair]) -> FrameTest:
     """Compare every reading on these pairs.
 
     Raises:
-        DatasetError: there are fewer than `LEAST_PAIRS` pairs.
+        DatasetError: there are fewer than `LEAST_PAIRS` pairs, or different true boxes.
     """
     if len(pairs) < LEAST_PAIRS:
         raise DatasetError(
             f"{len(pairs)} pairs of boxes do not say in which frame they are; at least {LEAST_PAIRS} are needed"
+        )
+    # Of one true box any frame is any other with a bias.
+    different = len({(pair.true, pair.size) for pair in pairs})
+    if different < LEAST_PAIRS:
+        raise DatasetError(
+            f"the true boxes of {len(pairs)} pairs are only {different} different ones, which do not say in which "
+            f"frame the boxes said are; at least {LEAST_PAIRS} are needed"
         )
     recorded = tuple(name for name, _ in Counter(pair.reading for pair in pairs).most_common())
     chosen = list(pairs)
@@ -140,19 +157,20 @@ def frame_test(pairs: Sequence[BoxPair]) -> FrameTest:
     likely = np.array([single.likelihood for single in singles])
     places, known = _mixture(evidence.only([group[0] for group in groups]), singles, int(likely.argmax()))
     counts = (known.belongs >= SURE).sum(axis=1)
-    enough = max(3, LEAST_SHARE * counts.sum())
+    enough = max(3, LEAST_SHARE * counts.sum(), LEAST_SHARE / 2 * len(chosen))
     several = [places[int(number)] for number in np.argsort(-counts) if counts[number] >= enough]
     is_mixed = len(several) > 1 and 1 - known.nothing >= EXPLAINED
     if not is_mixed:
         places, several = [int(likely.argmax())], [int(likely.argmax())]
         known = singles[places[0]]
     best = several[0] if 1 - known.nothing >= EXPLAINED else None
-    near = [n for n in range(len(groups)) if n != best and likely.max() - likely[n] < np.log(ODDS)]
+    behind = INDEPENDENT * (likely.max() - likely)
+    near = [n for n in range(len(groups)) if n != best and behind[n] < np.log(ODDS)]
     shares = np.zeros(len(groups))
     shares[places] = known.shares
     left, top, right, bottom = (float(value) for value in known.bias)
     return FrameTest(
-        rows=_rows(evidence, chosen, groups, likely, shares, groups[several[0]][0]),
+        rows=_rows(evidence, chosen, groups, behind, shares, groups[several[0]][0]),
         best=None if best is None else names[best],
         equivalent=() if best is None else tuple(evidence.names[place] for place in groups[best]),
         untold=()
@@ -196,18 +214,30 @@ def _single(evidence: Evidence, place: int) -> Mixture:
 def _mixture(evidence: Evidence, singles: Sequence[Mixture], first: int) -> tuple[list[int], Mixture]:
     """Places of the readings that are mixed, and the mixture: one after the other, each the likeliest next.
 
-    A further reading must earn what it costs, log(n)/2 (Schwarz 1978), and the odds.
+    A further reading must earn what it costs, log(n)/2 (Schwarz 1978), and the odds squared, beyond what its mirror
+    image in the first reading earns: nobody speaks that one, so it earns only by noise that is not the model's.
     """
-    cost = np.log(evidence.outward.shape[1]) / 2 + np.log(ODDS)
+    cost = np.log(evidence.outward.shape[1]) / 2 + 2 * np.log(ODDS)
     places, made = [first], singles[first]
     while len(places) < len(evidence.names):
         wider = [[*places, place] for place in range(len(evidence.names)) if place not in places]
         found = [_mixed(evidence.only(chosen), made) for chosen in wider]
         best = int(np.argmax([one.likelihood for one in found]))
-        if found[best].likelihood - made.likelihood <= cost:
+        gain = INDEPENDENT * (found[best].likelihood - made.likelihood)
+        if gain <= cost:
+            break
+        mirrored = _mixed(_mirrored(evidence.only(wider[best])), made)
+        if gain - max(INDEPENDENT * (mirrored.likelihood - made.likelihood), 0.0) <= cost:
             break
         places, made = wider[best], found[best]
     return places, made
+
+
+def _mirrored(evidence: Evidence) -> Evidence:
+    """The same, with the last reading as far on the other side of the first."""
+    outward = evidence.outward.copy()
+    outward[-1] = 2 * outward[0] - outward[-1]
+    return evidence._replace(outward=outward)
 
 
 def _mixed(evidence: Evidence, narrower: Mixture) -> Mixture:
@@ -221,13 +251,13 @@ def _rows(
     evidence: Evidence,
     pairs: Sequence[BoxPair],
     groups: Sequence[Sequence[int]],
-    likely: NDArray[np.float64],
+    behind: NDArray[np.float64],
     shares: NDArray[np.float64],
     best: int,
 ) -> tuple[FrameRow, ...]:
     true = [tuple(pair.true) for pair in pairs]
     rows = []
-    for group, likelihood, share in zip(groups, likely, shares, strict=True):
+    for group, far, share in zip(groups, behind, shares, strict=True):
         for place in group:
             boxes = evidence.boxes[place]
             iou = [float(iou_matrix([box], [answer])[0, 0]) for box, answer in zip(boxes, true, strict=True)]
@@ -237,7 +267,7 @@ def _rows(
                     name=evidence.names[place],
                     iou=float(np.median(iou)),
                     residual=residual,
-                    behind=float(likely.max() - likelihood),
+                    behind=float(far),
                     share=float(share),
                     apart=float(np.median(np.abs(boxes - evidence.boxes[best]).max(axis=1))),
                 )

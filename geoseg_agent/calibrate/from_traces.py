@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from geoseg_agent.calibrate.pairs import Numbers, Said
+from geoseg_agent.calibrate.pairs import LARGEST, Numbers, Said
 from geoseg_agent.errors import DatasetError, TraceError
 from geoseg_agent.grounding.frames import OutOfFrame, locate
 from geoseg_agent.grounding.reply.contract import check
@@ -146,13 +146,14 @@ def boxes_said(reply: ChatReply, terms: Terms, sent: SentImage) -> tuple[tuple[N
     """The numbers of every box in a reply, and the box that the agent made of each.
 
     A box named twice stands once, as for the agent. Where the agent refused the reply, all its boxes are None; where
-    it holds no numbers in the form of an answer, there are none.
+    it holds no numbers in the form of an answer, there are none. Numbers beyond `LARGEST` are not numbers of a box.
     """
     try:
         answers = [check(shape(data, terms.read.order).data, "") for data in extract(reply).answers]
     except RejectedReply:
         return (), ()
-    numbers = [_floats(target.bbox_2d) for answer in answers for target in answer.targets]
+    given = (_floats(target.bbox_2d) for answer in answers for target in answer.targets)
+    numbers = [four for four in given if max(map(abs, four)) <= LARGEST]
     try:
         kept = [target.box for target in parse(reply, terms, sent).reply.targets]
     except RejectedReply:

@@ -144,9 +144,8 @@ def propose(
         ConfigError: the frame test speaks against the recorded reading: margins would hide a wrong unit.
         DatasetError: there are too few pairs, a coverage is out of range, or the margins are beyond the settings.
     """
+    check_coverages(coverages)
     _refuse(test)
-    if not coverages or not all(0 < coverage <= 1 for coverage in coverages):
-        raise DatasetError(f"coverages are over 0 and at most 1, got {list(coverages)}")
     used = overlapping(pairs, least_iou)
     if len(used) < LEAST_PAIRS:
         raise DatasetError(
@@ -156,6 +155,16 @@ def propose(
     rng = np.random.default_rng(seed)
     groups = tuple(_group(name, group, sorted(coverages), replicates, rng) for name, group in by_size(used).items())
     return Proposal(groups, len(pairs) - len(used), least_iou)
+
+
+def check_coverages(coverages: Sequence[float]) -> None:
+    """Refuse what is no share of boxes.
+
+    Raises:
+        DatasetError: there is none, or one is not over 0 and at most 1.
+    """
+    if not coverages or not all(0 < coverage <= 1 for coverage in coverages):
+        raise DatasetError(f"coverages are over 0 and at most 1, got {list(coverages)}")
 
 
 def _refuse(test: FrameTest) -> None:

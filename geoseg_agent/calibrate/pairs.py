@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from geoseg_agent.calibrate.readings import ORIGINAL, READINGS, box_of
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from geoseg_tools.geometry import Box
 
 Numbers = tuple[float, float, float, float]
+
+LARGEST: Final = 1e9
+"""Beyond this, what was said is no coordinate in any frame."""
 
 
 def reading_name(frame: Frame | None) -> str:

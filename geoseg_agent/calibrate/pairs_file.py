@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from geoseg_agent.calibrate.pairs import Said, reading_name
+from geoseg_agent.calibrate.pairs import LARGEST, Said, reading_name
 from geoseg_agent.calibrate.readings import box_of
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.grounding.chat import Frame
@@ -25,7 +25,8 @@ from geoseg_tools.geometry import Box, whole
 if TYPE_CHECKING:
     from pathlib import Path
 
-_Four = Annotated[tuple[float, float, float, float], Field(strict=False)]
+_Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+_Four = Annotated[tuple[_Number, _Number, _Number, _Number], Field(strict=False)]
 _Side = Annotated[int, Field(ge=1, le=1_000_000)]
 _Pair = Annotated[tuple[_Side, _Side], Field(strict=False)]
 

@@ -113,7 +113,8 @@ def _frames(test: FrameTest) -> Iterator[str]:
     yield f"Recorded: {', '.join(test.recorded)}. {test.problem or _fine(test)}."
     yield ""
     sides = zip(("left", "top", "right", "bottom"), test.bias, strict=True)
-    yield f"Bias in the best reading, outward: {', '.join(f'{side} {value:+.3f}' for side, value in sides)};"
+    yield "In the best reading the box said lies outside of the true one, in shares of the true side, by"
+    yield f"{', '.join(f'{side} {value:+.3f}' for side, value in sides)};"
     yield f"spread {test.spread:.3f}; explained {100 * test.explained:.0f} % of the pairs."
     yield ""
     yield from _table(

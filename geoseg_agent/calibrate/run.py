@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geoseg_agent.calibrate import density, settings_file
 from geoseg_agent.calibrate.frames import frame_test
-from geoseg_agent.calibrate.margins import COVERAGES, propose
+from geoseg_agent.calibrate.margins import COVERAGES, check_coverages, propose
 from geoseg_agent.calibrate.matching import match
 from geoseg_agent.calibrate.offsets import LEAST_IOU, offsets, overlapping, summarise
 from geoseg_agent.calibrate.pairs import reread
 from geoseg_agent.calibrate.readings import ORIGINAL, READINGS
 from geoseg_agent.calibrate.report import write
 from geoseg_agent.calibrate.settings_file import Origin
-from geoseg_agent.errors import ConfigError, DatasetError
+from geoseg_agent.errors import ConfigError, DatasetError, GeoSegError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Calibration(NamedTuple):
     test: FrameTest
     offsets: tuple[Summary, ...]
     proposal: Proposal | None
-    refused: ConfigError | None
+    refused: GeoSegError | None
     coverage: float
     files: dict[str, Path]
 
@@ -72,8 +72,9 @@ def calibrate(
 ) -> Calibration:
     """Test the frame, propose margins, and write settings, figure and report into `out`.
 
-    Where the frame test speaks against the reading, a report of that is written, and no margins; settings and figure
-    of an earlier calibration are removed. `refused` holds the error; the caller raises it once the report is shown.
+    Where the frame test speaks against the reading, or the pairs do not suffice for margins, a report of that is
+    written, and no margins; settings and figure of an earlier calibration are removed. `refused` holds the error; the
+    caller raises it once the report is shown.
 
     Args:
         said: replies of one model, by `read_traces` or `read_pairs`.
@@ -88,24 +89,26 @@ def calibrate(
         figure: file name of the density plot, .png or .svg.
 
     Raises:
-        DatasetError: too few pairs, replies of several models, or a value out of range.
+        DatasetError: too few pairs to test the frame, replies of several models, or a value out of range.
         ConfigError: `reading` is unknown, or the settings cannot be written.
     """
     if reading is not None and reading not in READINGS:
         raise ConfigError(f"there is no reading {reading!r}", hint=f"known are {', '.join(READINGS)}")
+    wanted = sorted({*coverages, coverage})
+    check_coverages(wanted)
     model = _one_model(said)
     replies = list(said) if reading is None else reread(said, reading)
     matched = match(replies)
     test = frame_test(matched.pairs)
-    wanted = sorted({*coverages, coverage})
-    proposal, refused = None, None
+    proposal: Proposal | None = None
+    refused: GeoSegError | None = None
     files: dict[str, Path] = {}
     used = overlapping(matched.pairs, least_iou)
     try:
         proposal = propose(
             matched.pairs, test, coverages=wanted, least_iou=least_iou, replicates=replicates, seed=seed
         )
-    except ConfigError as error:
+    except (ConfigError, DatasetError) as error:
         refused = error
         for name in (settings_file.NAME, figure):  # those of an earlier calibration would be taken for this one's
             (out / name).unlink(missing_ok=True)

@@ -1,19 +1,19 @@
 """A JSON array read element by element: files of gigabytes in a few megabytes of memory.
 
-The standard decoder is asked for one value at a time over a window of the text, which grows while the value is not
-complete. So there is no second parser, and no dependency.
+The standard decoder is asked where one value ends, over a window of the text which grows while the value is not
+complete; then that piece is read as strictly as any other JSON. So there is no second parser, and no dependency.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
-import math
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from geoseg_agent.bench.datasets.collection import Broken
 from geoseg_agent.bench.datasets.jsontexts import MAX_RECORD
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.trace.jsontext import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,34 +191,14 @@ def _ending(error: json.JSONDecodeError, rest: str) -> str:
     return _TRUNCATED.format("a record") if cut else f"it is not JSON: {error.msg}"
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:80]} is beyond the range of numbers")
-    return number
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number")
-
-
-_strict = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
-_lenient = json.JSONDecoder(parse_float=str, parse_int=str)
+# Numbers stay text: one of thousands of digits would be refused before its end is found.
+_skim = json.JSONDecoder(parse_float=str, parse_int=str).raw_decode
 
 
 def _decoded(text: str, at: int) -> tuple[Any, int, str | None]:
     """The value at `at`, where it ends, and why it is refused, or None; the end is known of a refused one too."""
+    end = _skim(text, at)[1]
     try:
-        return *_strict.raw_decode(text, at), None
-    except json.JSONDecodeError:
-        raise
-    except ValueError as error:  # it is JSON, but none that is taken: not ours, or a number of thousands of digits
-        value, end = _lenient.raw_decode(text, at)
-        return value, end, str(error)
+        return parse(text[at:end].encode()), end, None
+    except ValueError as error:
+        return None, end, str(error)

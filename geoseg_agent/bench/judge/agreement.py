@@ -116,13 +116,18 @@ def read_scores(path: Path) -> Scores:
                     if (row[name] or "").strip():
                         if not pair:
                             raise DatasetError(f"{where}: a score of no pair")
-                        found[pair][name].append(_score(row[name], where))
+                        found[pair][name].append(score_of(row[name], where))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path.name} cannot be read as CSV: {error}") from error
     return {pair: {name: fmean(values) for name, values in scores.items()} for pair, scores in found.items()}
 
 
-def _score(text: str, where: str) -> float:
+def score_of(text: str, where: str) -> float:
+    """The score 1..5 that `text` says.
+
+    Raises:
+        DatasetError: it says none; the message begins with `where`.
+    """
     try:
         score = float(text)
     except ValueError:

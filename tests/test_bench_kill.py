@@ -1,0 +1,81 @@
+"""`geoseg bench run` killed with its replies in the air: nothing that was paid for is asked for again."""
+
+import asyncio
+import json
+import os
+import random
+import sys
+
+from bench_data import two_boxes
+from mllm_server import MllmServer
+
+from geoseg_agent.bench.datasets import open_pairs
+from geoseg_agent.trace.recover import recover
+from geoseg_agent.trace.resume import paid_replies
+from geoseg_agent.trace.store import load
+
+KILLS = 3
+
+
+def untimed(value):
+    """A summary without anything in seconds."""
+    if isinstance(value, dict):
+        return {name: untimed(one) for name, one in value.items() if name not in {"seconds", "stages"}}
+    return value
+
+
+async def started(data, folder, server):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GEOSEG_")}
+    kept |= {"GEOSEG_BASE_URL": server.base_url, "GEOSEG_DIALECT": "json_schema", "OMP_NUM_THREADS": "1"}
+    command = "from geoseg_agent.cli import main; main()", "bench", "run", str(data), "--out", str(folder)
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", *command, env=kept, cwd=data.parent, stdout=pipe, stderr=pipe
+    )
+
+
+def asked(server, queries, begin):
+    """The queries of the requests since number `begin`."""
+    found = (one.raw.decode() for one in server.requests[begin:] if one.kind == "completion")
+    return [next(query for query in queries if query in text) for text in found]
+
+
+def traces(folder):
+    return [load(path) for path in (folder / "traces").glob("*.json")]
+
+
+async def test_after_kills_the_summary_is_the_same_and_no_reply_is_paid_for_twice(tmp_path):
+    data, chance = two_boxes(tmp_path / "data", pictures=4), random.Random(3)
+    queries = [pair.query for pair in open_pairs(data)]
+    run, in_vain = tmp_path / "run", 0
+    async with MllmServer(delay=0.05) as server:
+        whole = await started(data, tmp_path / "whole", server)
+        _, said = await whole.communicate()
+        assert whole.returncode == 0, said.decode()
+        assert sorted(asked(server, queries, 0)) == sorted(queries)
+        paid = set()
+        for _ in range(KILLS):
+            begin, goal = len(server.requests), server.completions + chance.randint(1, 2)
+            child = await started(data, run, server)
+            while server.completions < goal and child.returncode is None:  # noqa: ASYNC110 - the server has no bell
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(chance.uniform(0, 0.1))
+            child.kill()
+            await child.communicate()
+            assert not paid & set(asked(server, queries, begin))
+            if (run / "traces").is_dir():
+                recover(run / "traces")
+                paid = {trace.query for trace in traces(run) if paid_replies(trace)}
+            in_vain += len(set(asked(server, queries, begin)) - paid)
+        begin = len(server.requests)
+        child = await started(data, run, server)
+        _, said = await child.communicate()
+        assert child.returncode == 0, said.decode()
+        assert sorted(asked(server, queries, begin)) == sorted(set(queries) - paid)
+    assert 0 < len(paid) < len(queries)
+    assert in_vain <= 4 * KILLS
+    one, other = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "run"))
+    assert untimed(one) == untimed(other)
+    ended = [trace.query for trace in traces(run) if trace.status != "interrupted"]
+    assert sorted(ended) == sorted(queries)
+    assert not list((run / "traces").glob("*.journal"))
