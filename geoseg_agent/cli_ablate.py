@@ -69,6 +69,7 @@ def consistency(
     table: Annotated[
         str, typer.Argument(help="Folder of a run, a table as JSON, or the word paper.", show_default=False)
     ],
+    every: Annotated[bool, typer.Option("--all", help="List the bounds that hold too, with their derivations.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Test figures against the bounds that their definitions and the method imply: is such a table possible at all?
@@ -88,7 +89,7 @@ def consistency(
     if as_json:
         print_json(report.as_dict())
     else:
-        out.print(report.markdown(), markup=False)
+        out.print(report.markdown(whole=every), markup=False)
     if not report.possible:
         raise typer.Exit(DatasetError.exit_code)
 

@@ -65,15 +65,20 @@ class Report:
             "findings": [asdict(finding) for finding in self.findings],
         }
 
-    def markdown(self) -> str:
-        """For people: what is broken, what follows, and every bound with its derivation."""
+    def markdown(self, *, whole: bool = True) -> str:
+        """For people: what is broken, what follows, and every bound with its derivation.
+
+        Args:
+            whole: list the bounds that hold too.
+        """
         verdict = "possible" if self.possible else f"impossible: {len(self.broken)} bounds are broken"
         lines = [f"# Consistency of {self.name}", "", f"{len(self.findings)} checks; {verdict}.", ""]
         implied = [finding.implied for finding in self.findings if finding.implied]
         if implied:
             lines += ["What follows from it:", "", *(f"- {text}" for text in dict.fromkeys(implied)), ""]
-        lines += ["| Verdict | Where | Bound | Why |", "|---|---|---|---|"]
-        order = sorted(self.findings, key=lambda finding: finding.verdict != "impossible")
+        order = sorted(self.findings, key=lambda finding: finding.verdict != "impossible") if whole else self.broken
+        if order:
+            lines += ["| Verdict | Where | Bound | Why |", "|---|---|---|---|"]
         for finding in order:
             cells = (finding.verdict, finding.where, f"{finding.bound}; {finding.says}", finding.why)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -16,7 +16,7 @@ With tp, fp, fn, tn the pixel counts, positive = in the mask:
     empty        empty    1    1     1             1          1         1            1
     empty        some     0    0     1 - share     0          0         1            0
     some         empty    0    0     1 - share     0          0         1 - share    0
-    some         all      tp/N       tp/N          1          tp/N      0            0
+    some         all      tp/N ...   tp/N          1          tp/N      0            0       dice 2 tp / (N + tp)
     all          all      1    1     1             1          1         1            1
     none given   any      0    0     0             0          0         0            0
 
