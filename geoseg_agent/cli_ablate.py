@@ -69,7 +69,7 @@ def consistency(
     table: Annotated[
         str, typer.Argument(help="Folder of a run, a table as JSON, or the word paper.", show_default=False)
     ],
-    every: Annotated[bool, typer.Option("--all", help="List the bounds that hold too, with their derivations.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="List the bounds that hold too, and why.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Test figures against the bounds that their definitions and the method imply: is such a table possible at all?

@@ -17,9 +17,10 @@ from geoseg_agent.backends import toolbox_of
 from geoseg_agent.bench.ablation import Live, ablate
 from geoseg_agent.bench.lines import append_line, cut, read_lines
 from geoseg_agent.bench.memo import Calls
+from geoseg_agent.bench.pair_bounds import mask_problems
 from geoseg_agent.bench.records import Failure, PairResult, dump, result_of
 from geoseg_agent.bench.variations import FULL, method_of, needs, recorded_method, settings_of, text_edition
-from geoseg_agent.errors import DatasetError
+from geoseg_agent.errors import DatasetError, ReplayMismatch
 from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.imagery import read_image
 from geoseg_agent.lanes import Lane
@@ -130,7 +131,7 @@ async def ablate_run(
 
     Raises:
         DatasetError: the run is one of masks, or a file cannot be read or written.
-        ReplayMismatch: `live` is False and a variation needs what a trace does not hold.
+        ReplayMismatch: `live` is False and a variation needs what a trace does not hold; or masks contradict Eq. 7.
         TraceError: a trace is not there, damaged, or of another picture.
         ConfigError: a variation is impossible, or the tools are not those of the traces.
     """
@@ -141,7 +142,8 @@ async def ablate_run(
     async with AsyncExitStack() as stack:
         stack.callback(io.close)
         tools = await _tools(first, variations, stack) if live else None
-        for done, one in enumerate(run.answered, 1):
+        # Queries on one image side by side: its regions may still be encoded.
+        for done, one in enumerate(sorted(run.answered, key=lambda one: one.result.image), 1):
             known = kept.setdefault(one.result.id, {})
             missing = [variation for variation in variations if variation.name not in known]
             if missing:
@@ -221,6 +223,7 @@ async def _made(
         image = await io.run(lambda: read_image(one.pair.image, bands=bands))
         at_hand = Live(image, *tools)
     outcomes = await ablate(trace, variations, at_hand)
+    _check_eq_7(one.result.id, outcomes)
     truth = await io.run(one.pair.truth.read)
     return {
         outcome.variation.name: Made(
@@ -229,6 +232,16 @@ async def _made(
         )
         for outcome in outcomes
     }
+
+
+def _check_eq_7(pair: str, outcomes: Sequence[Outcome]) -> None:
+    """Refuse masks of the full method that are not what Eq. 7 makes of those of its routes."""
+    answers = {outcome.variation.name: outcome.answer for outcome in outcomes}
+    full, points, text = (answers.get(name) for name in ("full", "points", "text"))
+    if full is not None and points is not None and text is not None:
+        problems = mask_problems(full, points, text)
+        if problems:
+            raise ReplayMismatch(f"pair {pair} contradicts Eq. 7: {'; '.join(problems)}")
 
 
 def _scored(one: Answered, outcome: Outcome, truth: Mask) -> PairResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from geoseg_agent.bench.metrics import METRICS
+from geoseg_agent.bench.published import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,12 +13,7 @@ if TYPE_CHECKING:
     from geoseg_agent.bench.compare import Comparison, Difference, Ranked, Standing
 
 TITLES: Final = {
-    "iou": "IoU",
-    "dice": "Dice",
-    "accuracy": "Acc",
-    "precision": "Prec",
-    "recall": "Rec",
-    "specificity": "Spec",
+    **{figure: head for figure, head in COLUMNS.items() if figure != "boundary"},
     "boundary_pixels": "BF 3 px",
     "boundary_diagonal": "BF 0.75 %",
 }

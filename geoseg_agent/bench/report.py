@@ -7,13 +7,8 @@ the whole stays under about `MOST_BYTES`. What is left out stands in `results.js
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from jinja2 import Environment, StrictUndefined, Template
 
 from geoseg_agent.bench.compare_table import TITLES
 from geoseg_agent.bench.gallery import EACH, Case, cases, choose
@@ -22,13 +17,15 @@ from geoseg_agent.bench.report_facts import facts, known_of, settings_of
 from geoseg_agent.bench.strata import SIZES, UNSTATED
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.grounding.keep_file import keep_file
-from geoseg_agent.trace.conversation import visible
 from geoseg_agent.trace.jsontext import compact
+from geoseg_agent.trace.pages import template_of
 from geoseg_agent.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+
+    from jinja2 import Template
 
     from geoseg_agent.bench.costs import Spread
     from geoseg_agent.bench.groups import Estimate, Group
@@ -261,19 +258,6 @@ def _classes(limits: Iterable[tuple[str, float]] = SIZES) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,  # not Markup, which is the page's own
-    )
-    environment.filters |= {
-        "cent": _cent,
-        "cut": _cut,
-        "plain": _plain,
-        "digest": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii"),
-    }
-    environment.globals |= {"cells": _cells, "classes": _classes}
-    return environment.from_string(files("geoseg_agent.bench").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    filters: dict[str, Callable[..., str]] = {"cent": _cent, "cut": _cut, "plain": _plain}
+    functions: dict[str, Callable[..., str | list[str]]] = {"cells": _cells, "classes": _classes}
+    return template_of("geoseg_agent.bench", filters, functions)

@@ -112,8 +112,8 @@ def needs(variation: Variation, trace: Trace) -> Need:
     if changed & _KEYPOINTS and method.plan.points and method.picker == "topk-nms":
         return Need(
             "points where keypoints differ",
-            "keypoints come from the recorded raw grid; SAM's point prompt runs only for a target whose keypoints "
-            "were not recorded, since its answer to other points cannot be known",
+            "keypoints come from the recorded raw grid; the point prompt runs only for a target whose keypoints "
+            "were not recorded, since the tools' answer to other points cannot be known",
         )
     if changed & _KEYPOINTS:
         return Need("nothing", "what picks the points here reads neither k nor tau nor the normalisation")

@@ -5,22 +5,19 @@ The page is one file. It loads nothing, runs nothing, and its content policy for
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined, Template
 
 from geoseg_agent.drawing import colour_of
 from geoseg_agent.errors import ImageError, InputError, TraceCorrupt
 from geoseg_agent.trace import timeline
 from geoseg_agent.trace.cards import Card, Place, card_of, places
-from geoseg_agent.trace.conversation import WORDS, asked_of, visible
+from geoseg_agent.trace.conversation import WORDS, asked_of
 from geoseg_agent.trace.files import DiskFiles, write_atomically
 from geoseg_agent.trace.jsontext import pretty
+from geoseg_agent.trace.pages import template_of
 from geoseg_agent.trace.pictures import fit, heat_png, mask_png, photo, united
 from geoseg_agent.trace.seal import changes
 from geoseg_tools.errors import ToolError
@@ -28,6 +25,8 @@ from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from jinja2 import Template
 
     from geoseg_agent.imagery import Image
     from geoseg_agent.trace.model import Trace
@@ -250,19 +249,10 @@ def _ramp() -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,  # not Markup, which is the page's own
-    )
-    environment.filters |= {
+    filters = {
         "seconds": seconds,
         "percent": lambda share: f"{100 * share:.3g} %",
         "rgb": lambda number: "#{:02x}{:02x}{:02x}".format(*colour_of(number)),
-        "digest": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii"),
         "json": lambda value: pretty(value).decode("utf-8").strip(),
     }
-    return environment.from_string(files("geoseg_agent.trace").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    return template_of("geoseg_agent.trace", filters)
