@@ -193,7 +193,8 @@ def _print_judged(summary: dict[str, Any]) -> None:
     table.add_row("overlap, computed", f"{computed['mean']:.2f}", _span(computed["interval"]), "", "")
     print_table(table)
     out.print(
-        f"\n{summary['judged']} of {summary['pairs']} pairs judged by {escape(summary['judge'])}; malformed replies "
+        f"\n{summary['judged']} of {summary['pairs']} pairs judged by {escape(summary['judge'])}, of them "
+        f"{summary['unanswered']} without an answer, which is 1 throughout; malformed replies "
         f"{summary['samples_malformed']}, failures of the endpoint {summary['samples_failed']}; the released judge "
         f"would have read {summary['scores_read_as_3_by_released_code']} scores as 3"
     )

@@ -86,16 +86,14 @@ async def test_bytes_are_the_same_whatever_was_recorded_of_the_prediction():
 @pytest.mark.parametrize("mode", ["paper-3", "paper-4", "released"])
 async def test_requests_for_masks_of_any_quality_differ_in_the_pixels_of_the_picture_only(mode):
     # Areas of the first three are equal, intersections over union 1, one third and 0.
-    masks = (TRUTH, block(20, 50, 70, 110), block(70, 2, 94, 127), HALF, EMPTY, None)
+    masks = (TRUTH, block(20, 50, 70, 110), block(70, 2, 94, 127), HALF, EMPTY)
     async with MllmServer(script=steady(3)) as server:
         for mask in masks:
             await judged(server, [case(7, predicted=mask, phrase="sports hall")], mode=mode)
     assert len({mask.sum() for mask in masks[:3]}) == 1
-    *rest, nothing, none = map(bare, server.asked)
-    assert len(set(rest) | {nothing}) == 1
-    assert none == nothing
+    assert len(set(map(bare, server.asked))) == 1
     pictures = [base64.b64decode(url_of(record.body).partition(",")[2]) for record in server.asked]
-    assert len(set(pictures)) == len(masks) - 1
+    assert len(set(pictures)) == len(masks)
     opened = [Pillow.open(io.BytesIO(data)) for data in pictures]
     assert len({picture.size for picture in opened}) == 1
     for picture, data in zip(opened, pictures, strict=True):
@@ -230,11 +228,16 @@ async def test_samples_give_mean_and_spread_and_one_that_is_lost_is_counted():
     assert len({record.body["messages"][1]["content"][0]["image_url"]["url"] for record in server.asked}) == 1
 
 
-async def test_no_prediction_is_judged_as_an_empty_mask():
-    async with MllmServer(script=lambda _: scores(1, 1, 1)) as server:
-        await judged(server, [case(2, predicted=None)])
-        await judged(server, [case(2, predicted=EMPTY)])
-    assert server.asked[0].raw == server.asked[1].raw
+async def test_no_answer_has_the_lowest_scores_and_is_not_shown_to_the_judge():
+    async with MllmServer(script=steady(5)) as server:
+        made = await judged(server, [case(2, predicted=None, truth=EMPTY), case(3, predicted=EMPTY, truth=EMPTY)])
+    assert len(server.asked) == 1
+    silent, empty = made.judgements
+    assert (silent.scores["faithfulness"], silent.iou, silent.overlap, silent.answered) == (1, 0, 1, False)
+    assert (empty.scores["faithfulness"], empty.iou, empty.overlap, empty.answered) == (5, 1, 5, True)
+    summary = made.summary()
+    assert (summary["judged"], summary["unanswered"], summary["missing"]) == (2, 1, 0)
+    assert summary["criteria"]["faithfulness"]["mean"] == 3
 
 
 async def test_at_most_endpoint_calls_requests_at_once():

@@ -26,7 +26,7 @@ class Case:
 
     Attributes:
         pair: image, query, truth.
-        predicted: the mask of the system, or None where it gave none: it is shown, and rated, as an empty one.
+        predicted: the mask of the system, or None where it gave no answer, which is not shown to the judge.
     """
 
     pair: Pair

@@ -11,6 +11,7 @@ from geoseg_agent.bench.bootstrap import intervals
 if TYPE_CHECKING:
     from geoseg_agent.bench.judge.agreement import Scores
     from geoseg_agent.bench.judge.rubric import Mode
+    from geoseg_agent.bench.pairs import Pair
     from geoseg_prompts import Prompt
 
 
@@ -30,6 +31,7 @@ class Judgement:
         evidence: what the judge says it saw, for each valid sample.
         iou: of prediction and truth; the judge was not told.
         overlap: its score 1..5, see `geoseg_agent.bench.judge.overlap`.
+        answered: whether the system gave an answer; without one every score is 1, and the judge was not asked.
     """
 
     pair: str
@@ -43,6 +45,7 @@ class Judgement:
     evidence: tuple[str, ...]
     iou: float
     overlap: int
+    answered: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """The judgement as JSON values, without the image's file."""
@@ -57,7 +60,14 @@ class Judgement:
             "evidence": list(self.evidence),
             "iou": self.iou,
             "overlap": self.overlap,
+            "answered": self.answered,
         }
+
+
+def unanswered(pair: Pair, criteria: tuple[str, ...]) -> Judgement:
+    """The judgement of a pair that the system failed or declined to answer: the lowest of every score."""
+    lowest, none = dict.fromkeys(criteria, 1.0), dict.fromkeys(criteria, 0.0)
+    return Judgement(pair.id, str(pair.image), lowest, none, {}, (), (), 0, (), iou=0.0, overlap=1, answered=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ class Judged:
             "pairs": len(self.judgements),
             "judged": len(judged),
             "missing": len(self.judgements) - len(judged),
+            "unanswered": sum(not one.answered for one in self.judgements),
             "samples_malformed": sum(len(one.malformed) for one in self.judgements),
             "samples_failed": sum(len(one.failures) for one in self.judgements),
             "scores_read_as_3_by_released_code": sum(one.threes for one in self.judgements),

@@ -10,7 +10,7 @@ from geoseg_agent.bench.judge.cases import check_ids, image_digest, read_masks
 from geoseg_agent.bench.judge.composite import composite
 from geoseg_agent.bench.judge.desk import Desk, Question
 from geoseg_agent.bench.judge.family import kinship
-from geoseg_agent.bench.judge.judged import Judged, Judgement
+from geoseg_agent.bench.judge.judged import Judged, Judgement, unanswered
 from geoseg_agent.bench.judge.overlap import iou_of, overlap_score
 from geoseg_agent.bench.judge.rubric import rubric_of, subject_of
 from geoseg_agent.errors import ConfigError, first_error
@@ -43,7 +43,8 @@ async def judge(
 ) -> Judged:
     """Rate every case: the first sample is the judge's likeliest answer, the others are varied, each by its own seed.
 
-    A case whose replies are malformed after re-asking is missing and counted, never given a score.
+    A case whose replies are malformed after re-asking is missing and counted, never given a score. A case without an
+    answer has the lowest of every score and is not shown to the judge, who could not tell it from an empty answer.
 
     Args:
         cases: what to rate; ids of pairs are unique.
@@ -94,6 +95,8 @@ class _Measured(NamedTuple):
 
 
 async def _one(desk: Desk, rubric: Rubric, samples: int, case: Case) -> Judgement:
+    if case.predicted is None:
+        return unanswered(case.pair, rubric.keys)
     measured = await desk.run(partial(_measured, case, rubric))
     subject = subject_of(case.pair, rubric.name)
     outcomes = await desk.ask(
