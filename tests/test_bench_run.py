@@ -18,7 +18,7 @@ from geoseg_agent.bench.records import load_results
 from geoseg_agent.bench.run import run
 from geoseg_agent.bench.run_folder import RunFolder
 from geoseg_agent.bench.summary import summarise
-from geoseg_agent.errors import DatasetError
+from geoseg_agent.errors import ConfigError, DatasetError, EndpointError
 from geoseg_agent.trace.store import load
 
 
@@ -170,3 +170,24 @@ async def test_replies_of_a_killed_query_are_taken_from_its_journal_and_the_rest
     assert [result.calls for result in results.values()] == [2, 1, 1, 1, 1, 1]
     trace = load(tmp_path / "run" / "traces" / f"{results['0-red'].trace}.json")
     assert sum(step.seam == "chat" for step in trace.steps) == 2
+
+
+async def test_a_dead_endpoint_ends_the_run_and_its_failures_do_not_count(tmp_path):
+    data = two_boxes(tmp_path / "data", pictures=10)
+    async with MllmServer(faults=lambda number: "401" if 2 < number <= 18 else None) as server:
+        with pytest.raises(EndpointError, match=r"16 pairs failed one after the other, the last with: .*401"):
+            await ran(data, tmp_path / "run", settings(server), concurrency=1)
+        assert server.completions == 18
+        assert [one.status for one in load_results(tmp_path / "run" / "results.jsonl")] == ["found"] * 2
+        results = await ran(data, tmp_path / "run", settings(server), concurrency=1)
+        assert server.completions == 18 + 18
+    assert {result.status for result in results.values()} == {"found"}
+    assert len(results) == 20
+
+
+async def test_what_is_left_open_by_the_settings_stops_the_run_before_anything_is_paid(data, tmp_path):
+    async with MllmServer() as server:
+        with pytest.raises(ConfigError, match="frame"):
+            await ran(data, tmp_path / "run", settings(server, profile="paper"))
+        assert server.completions == 0
+    assert not (tmp_path / "run" / "results.jsonl").exists()

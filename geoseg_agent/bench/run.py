@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from geoseg_agent.backends import mllm_grounder, toolbox_of
 from geoseg_agent.bench.outcome import failed_before_its_trace, outcome_of
 from geoseg_agent.bench.plan import picture_name, plan_of
 from geoseg_agent.bench.run_folder import RunFolder
-from geoseg_agent.errors import GeoSegError, first_error
+from geoseg_agent.errors import ConfigError, EndpointError, GeoSegError, OutOfMemory, ToolFailed, first_error
 from geoseg_agent.lanes import Lane
 from geoseg_agent.trace.resume import paid_replies
 from geoseg_agent.trace.store import load
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     from geoseg_agent.seams import Toolbox
     from geoseg_agent.settings import Settings
     from geoseg_agent.trace.model import Trace
+
+
+GIVE_UP: Final = 16
+"""Failures of endpoint or tools in a row that end a run: what is broken will not answer the next pair either."""
+
+_BROKEN = frozenset({EndpointError.code, ToolFailed.code, OutOfMemory.code})
 
 
 class Tally(NamedTuple):
@@ -99,6 +105,7 @@ async def run(
     Raises:
         DatasetError: the folder holds another run, or cannot be written.
         ConfigError: a backend cannot be had as configured.
+        EndpointError, ToolFailed: `GIVE_UP` pairs in a row failed so; their failures do not count.
     """
     named = {pair.id: picture_name(dataset, pair) for pair in pairs}
     tools = toolbox_of(settings)
@@ -140,12 +147,14 @@ class _Run:
         self.left: dict[tuple[str | None, str], list[Trace]] = {}
         self.results: dict[str, PairResult] = {}
         self.fresh: list[PairResult] = []
+        self.streak: list[PairResult] = []
         self.began = perf_counter()
 
     async def go(self, pairs: Sequence[Pair], concurrency: int, *, retry_failed: bool) -> None:
         self.results = await self.io.run(self.folder.done)
         if retry_failed:
-            self.results = await self.io.run(self.folder.retire, self.results)
+            failed = {name for name, result in self.results.items() if result.status == "failed"}
+            self.results = await self.io.run(self.folder.retire, self.results, failed)
         self.left = await self.io.run(self.folder.left_over, self.results.values())
         waiting = deque(pair for pair in pairs if pair.id not in self.results)
         if not waiting:
@@ -189,6 +198,8 @@ class _Run:
         """The id of the trace that the pair left, or the error where it left none."""
         try:
             return (await agent.segment(pair.image, pair.query)).trace_id
+        except ConfigError:
+            raise  # it is the same for every pair
         except GeoSegError as error:
             return error.trace_id or error
 
@@ -203,6 +214,21 @@ class _Run:
         self.results[result.id] = result
         self.fresh.append(result)
         self.told(self._tally())
+        broken = result.error is not None and result.error.code in _BROKEN
+        self.streak = [*self.streak, result] if broken else []
+        if len(self.streak) >= GIVE_UP:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Stop, and forget the failures that had one cause, so that the run goes on with these pairs."""
+        self.results = await self.io.run(self.folder.retire, self.results, {one.id for one in self.streak})
+        last = self.streak[-1].error
+        assert last is not None  # noqa: S101 - for the type checker; only failures are in a streak
+        kind = EndpointError if last.code == EndpointError.code else ToolFailed
+        raise kind(
+            f"{GIVE_UP} pairs failed one after the other, the last with: {last.message}",
+            hint="mend what is broken and start the same command: it goes on, and asks these pairs again",
+        )
 
     def _tally(self) -> Tally:
         total, done, fresh = len(self.named), len(self.results), len(self.fresh)

@@ -26,7 +26,7 @@ from geoseg_agent.trace.recover import recover
 from geoseg_agent.trace.store import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from geoseg_agent.bench.plan import Plan
@@ -110,15 +110,14 @@ class RunFolder:
         except OSError as error:
             raise DatasetError(f"{self.results} cannot be written: {error.strerror or error}") from error
 
-    def retire(self, done: Mapping[str, PairResult]) -> dict[str, PairResult]:
-        """Move the failures among the results to a file of their own, so that they are asked again; what is left.
+    def retire(self, done: Mapping[str, PairResult], names: Collection[str]) -> dict[str, PairResult]:
+        """Move some of the results to a file of their own, so that these pairs are asked again; what is left.
 
-        Killed in between, a failure stands in both files, which does no harm.
+        Killed in between, a result stands in both files, which does no harm.
         """
-        for result in done.values():
-            if result.status == "failed":
-                append_line(self.retired, result)
-        left = {name: result for name, result in done.items() if result.status != "failed"}
+        for name in names:
+            append_line(self.retired, done[name])
+        left = {name: result for name, result in done.items() if name not in names}
         self.keep_only(left.values())
         return left
 
