@@ -196,19 +196,16 @@ def _print_summary(summary: Summary) -> None:
 
     from geoseg_agent.bench.compare_table import TITLES  # noqa: PLC0415
 
-    table = Table("pairs", *TITLES.values(), box=None, pad_edge=False)
-    means = [summary.overall.metrics[metric] for metric in TITLES]
-    table.add_row(str(summary.overall.n), *(f"{100 * mean.value:.1f}" for mean in means))
-    table.add_row(
-        "95 %",
-        *(
-            "" if mean.low is None or mean.high is None else f"{100 * mean.low:.1f}-{100 * mean.high:.1f}"
-            for mean in means
-        ),
-    )
+    table = Table("", "mean", "95 % by image", box=None, pad_edge=False)
+    means = {title: summary.overall.metrics[metric] for metric, title in TITLES.items()}
+    if summary.overall.cumulative_iou is not None:
+        means["cumulative IoU"] = summary.overall.cumulative_iou
+    for title, mean in means.items():
+        bounds = "" if mean.low is None or mean.high is None else f"{100 * mean.low:.1f} to {100 * mean.high:.1f}"
+        table.add_row(title, f"{100 * mean.value:.1f}", bounds)
     print_table(table)
     ended = summary.overall.outcomes
     out.print(
-        f"\nfound {ended.found}, not found {ended.not_found}, ambiguous {ended.ambiguous}, "
-        f"abstained {ended.abstained}, failed {ended.failed}: all of them count"
+        f"\n{summary.overall.n} pairs: found {ended.found}, not found {ended.not_found}, "
+        f"ambiguous {ended.ambiguous}, abstained {ended.abstained}, failed {ended.failed}: all of them count"
     )

@@ -190,4 +190,5 @@ async def test_what_is_left_open_by_the_settings_stops_the_run_before_anything_i
         with pytest.raises(ConfigError, match="frame"):
             await ran(data, tmp_path / "run", settings(server, profile="paper"))
         assert server.completions == 0
-    assert not (tmp_path / "run" / "results.jsonl").exists()
+        results = await ran(data, tmp_path / "run", settings(server, profile="paper", frame="norm1000"))
+    assert {result.status for result in results.values()} == {"found"}

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 from geoseg_agent.bench.lines import append_line, cut
 from geoseg_agent.bench.plan import NAME, load_plan
 from geoseg_agent.bench.records import dump, load_results
-from geoseg_agent.errors import DatasetError
+from geoseg_agent.errors import ConfigError, DatasetError
 from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.trace.ids import is_id
 from geoseg_agent.trace.recover import recover
 from geoseg_agent.trace.store import load
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from geoseg_agent.bench.plan import Plan
@@ -70,6 +70,9 @@ class RunFolder:
                 return
             known = load_plan(self.path)
             odd = list(known.differences(plan))
+            if odd and self._is_bare():
+                keep_file(file, plan.model_dump_json(indent=1).encode())
+                return
             if odd:
                 raise DatasetError(
                     f"{self.path} holds a run of another plan: {'; '.join(odd[:3])}",
@@ -80,6 +83,10 @@ class RunFolder:
                 keep_file(file, known.model_copy(update={"concurrency": starts}).model_dump_json(indent=1).encode())
         except OSError as error:
             raise DatasetError(f"{file} cannot be written: {error.strerror or error}") from error
+
+    def _is_bare(self) -> bool:
+        """Whether nothing came of the run yet but complaints about its settings, which may then be others."""
+        return not self.results.exists() and not any(self._traces())
 
     def close(self) -> None:
         """Give up the right to write."""
@@ -123,17 +130,23 @@ class RunFolder:
 
     def left_over(self, done: Iterable[PairResult]) -> dict[tuple[str | None, str], list[Trace]]:
         """Traces that no line was ever made of, by path of the picture and query; journals are recovered first."""
-        if not self.traces.is_dir():
-            return {}
-        recover(self.traces)
         retired = load_results(self.retired, torn=cut(self.retired)) if self.retired.exists() else ()
         used = {result.trace for result in (*done, *retired)}
         found: dict[tuple[str | None, str], list[Trace]] = {}
-        for path in sorted(self.traces.glob("*.json")):
-            if is_id(path.stem) and path.stem not in used:
-                trace = load(path)
-                found.setdefault((trace.image.path, trace.query), []).append(trace)
+        for trace in self._traces(used):
+            found.setdefault((trace.image.path, trace.query), []).append(trace)
         return found
+
+    def _traces(self, but: Collection[str | None] = ()) -> Iterator[Trace]:
+        """The traces, recovered first; without those that end in a complaint about the settings."""
+        if not self.traces.is_dir():
+            return
+        recover(self.traces)
+        for path in sorted(self.traces.glob("*.json")):
+            if is_id(path.stem) and path.stem not in but:
+                trace = load(path)
+                if trace.error is None or trace.error.code != ConfigError.code:
+                    yield trace
 
 
 def _locked(folder: Path) -> int:
