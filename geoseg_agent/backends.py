@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from geoseg_agent.grounding.chat import Endpoint
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.settings import Settings
-    from geoseg_agent.trace.model import Trace
 
 GROUNDERS = ("auto", "classical", "openai", "scripted:FILE", "replay:FILE")
 TOOLBOXES = ("classical", "models")
@@ -36,8 +35,8 @@ def grounder_of(settings: Settings) -> Grounder:
         ConfigError: it cannot be built as configured.
     """
     name, _, argument = settings.grounder.partition(":")
-    if settings.grounder == "openai" or (settings.grounder == "auto" and settings.base_url is not None):
-        return mllm_grounder(settings)
+    if asks_model(settings):
+        return mllm_grounder(settings, model_endpoint(settings))
     if settings.grounder in {"auto", "classical"}:
         from geoseg_agent.grounding.classical import ClassicalGrounder  # noqa: PLC0415 - only when chosen
 
@@ -54,14 +53,25 @@ def grounder_of(settings: Settings) -> Grounder:
     return cast("Grounder", _made(found, settings, settings.grounder, needs=("engine", "ground", "aclose")))
 
 
-def mllm_grounder(settings: Settings, taken_up: Trace | None = None) -> Grounder:
-    """The grounder that asks the endpoint of the settings; first for what an interrupted trace does not hold.
+def asks_model(settings: Settings) -> bool:
+    """Whether the grounder that the settings name asks a multimodal model at an endpoint."""
+    return settings.grounder == "openai" or (settings.grounder == "auto" and settings.base_url is not None)
+
+
+def model_endpoint(settings: Settings) -> Endpoint:
+    """The endpoint that the settings name.
 
     Raises:
-        ConfigError: no endpoint is set, or its key cannot be sent.
+        ConfigError: none is set, or its key cannot be sent.
     """
+    from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint  # noqa: PLC0415 - only when chosen
+
+    return OpenAIEndpoint(settings)
+
+
+def mllm_grounder(settings: Settings, endpoint: Endpoint) -> Grounder:
+    """The grounder that asks a model at the endpoint, which is closed with it, as the settings say."""
     from geoseg_agent.grounding.cache import FileCache  # noqa: PLC0415 - only when chosen
-    from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint  # noqa: PLC0415
     from geoseg_agent.grounding.mllm import Asking, MllmGrounder  # noqa: PLC0415
     from geoseg_agent.grounding.picture.sent_image import SentImages  # noqa: PLC0415
     from geoseg_agent.trace.record_chat import (  # noqa: PLC0415
@@ -70,11 +80,6 @@ def mllm_grounder(settings: Settings, taken_up: Trace | None = None) -> Grounder
         RecordingPictures,
     )
 
-    endpoint: Endpoint = OpenAIEndpoint(settings)
-    if taken_up is not None:
-        from geoseg_agent.trace.resume import ResumedEndpoint  # noqa: PLC0415 - only here
-
-        endpoint = ResumedEndpoint(taken_up, endpoint)
     return MllmGrounder(
         RecordingEndpoint(endpoint),
         RecordingPictures(SentImages()),

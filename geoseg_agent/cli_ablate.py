@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geoseg_agent.cli_data import Moved, Run, opened_run, settings_for
-from geoseg_agent.console import out, print_json, progress
+from geoseg_agent.console import note, out, print_json, progress
 from geoseg_agent.errors import DatasetError, InputError
 
 if TYPE_CHECKING:
@@ -106,7 +106,14 @@ def _report(table: str) -> Report:
         return check_table(published.name, published.rows, half_unit=published.half_unit)
     files = {row: path / "ablation" / row / "results.jsonl" for row in ROW_NAMES}
     found = {row: list(load_results(file)) for row, file in files.items() if file.exists()}
-    return check_run(path.resolve().name, found or {"full": list(load_results(path / "results.jsonl"))})
+    run = list(load_results(path / "results.jsonl"))
+    if found and any(
+        {(one.id, one.trace) for one in row} != {(one.id, one.trace) for one in run} for row in found.values()
+    ):
+        note(
+            f"The run in {path} has gone on since the ablation that is tested here; `geoseg bench ablate` renews it."
+        )
+    return check_run(path.resolve().name, found or {"full": run})
 
 
 def _variations(sweeps: list[str], pairs: list[str], *, ungrounded: bool) -> list[Variation]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from geoseg_agent import cli_ablate, cli_judge
 from geoseg_agent.cli_data import Data, Images, Kind, Split, check, opened_pairs, settings_for
-from geoseg_agent.console import err, out, print_table, progress
+from geoseg_agent.console import err, note, out, print_json, print_table, progress
 from geoseg_agent.errors import InputError, first_error
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed before.")] = False,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="Price of a million tokens, prompt and reply together: what is left is estimated."),
+        typer.Option(
+            min=0, help="Price of a million tokens: the cost left is estimated where the server tells tokens."
+        ),
     ] = None,
 ) -> None:
     """Ask every pair of DATA, score the answers, and write results.jsonl, summary.json and report.html.
@@ -79,20 +81,24 @@ def run(
     check(dataset, settings.max_pixels)
     pairs = _chosen(dataset, limit, seed)
     source = source_of(dataset, data, split=split, images=images)
-    with telling(len(pairs), price) as told, first_error():
-        folder = asyncio.run(
-            run_all(
-                dataset,
-                source,
-                pairs,
-                out_folder,
-                settings,
-                concurrency=concurrency,
-                retry_failed=retry_failed,
-                told=told,
+    try:
+        with telling(len(pairs), price) as told, first_error():
+            asyncio.run(
+                run_all(
+                    dataset,
+                    source,
+                    pairs,
+                    out_folder,
+                    settings,
+                    concurrency=concurrency,
+                    retry_failed=retry_failed,
+                    told=told,
+                )
             )
-        )
-    _conclude(folder.path, pairs, out_folder.name)
+    except KeyboardInterrupt:
+        note(f"{out_folder} holds what was done until now; the same command goes on with it.")
+        raise
+    _conclude(out_folder, pairs, out_folder.resolve().name)
 
 
 @app.command()
@@ -147,11 +153,11 @@ def compare(
     from geoseg_agent.bench.compare import compare as compared  # noqa: PLC0415 - as above
     from geoseg_agent.bench.compare_table import markdown  # noqa: PLC0415
 
-    named = {path.stem if path.suffix == ".jsonl" else path.resolve().name: _results(path) for path in runs}
-    if len(named) < len(runs):
-        raise InputError("two runs have one name", hint="name folders whose last parts differ")
-    found = compared(named, common_only=common_only)
-    out.print(found.model_dump_json(indent=1) if as_json else markdown(found), markup=False)
+    found = compared(dict(zip(_names(runs), map(_results, runs), strict=True)), common_only=common_only)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        out.print(markdown(found), markup=False)
 
 
 for command in (cli_ablate.ablate, cli_ablate.consistency, cli_judge.judge, cli_judge.duel, cli_judge.agree):
@@ -168,6 +174,18 @@ def _chosen(dataset: Dataset[Pair], limit: int | None, seed: int) -> list[Pair]:
     return [pairs[i] for i in kept]
 
 
+def _names(runs: Sequence[Path]) -> list[str]:
+    """What the runs are called: by the last part of their paths where these differ, else by the whole of them."""
+    short = [path.stem if path.suffix == ".jsonl" else path.resolve().name for path in runs]
+    if len(set(short)) == len(runs):
+        return short
+    whole = [str(path) for path in runs]
+    twice = next((name for name in whole if whole.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice} is named twice", hint="name each run once")
+    return whole
+
+
 def _results(path: Path) -> Iterator[PairResult]:
     from geoseg_agent.bench.records import load_results  # noqa: PLC0415 - as above
 
@@ -176,17 +194,18 @@ def _results(path: Path) -> Iterator[PairResult]:
 
 def _conclude(folder: Path, pairs: Sequence[Pair], name: str) -> None:
     """Sum up, write summary and report, and say the most important of it."""
-    from geoseg_agent.bench.records import load_results  # noqa: PLC0415 - as above
+    from geoseg_agent.bench.lines import put_file  # noqa: PLC0415 - as above
+    from geoseg_agent.bench.records import load_results  # noqa: PLC0415
     from geoseg_agent.bench.report import write_report  # noqa: PLC0415
     from geoseg_agent.bench.summary import summarise  # noqa: PLC0415
-    from geoseg_agent.grounding.keep_file import keep_file  # noqa: PLC0415
 
     found = list(load_results(folder / "results.jsonl"))
     summary = summarise(found)
-    keep_file(folder / "summary.json", summary.model_dump_json(indent=1).encode())
+    put_file(folder / "summary.json", summary.model_dump_json(indent=1).encode())
     with progress("Drawing the report") as told:
         write_report(folder, name, found, summary, pairs, told=told)
     _print_summary(summary)
+    _tell_failures(found)
     for file in ("results.jsonl", "summary.json", "report.html"):
         out.print(f"  {file:<16} {escape(str(folder / file))}")
 
@@ -209,3 +228,13 @@ def _print_summary(summary: Summary) -> None:
         f"\n{summary.overall.n} pairs: found {ended.found}, not found {ended.not_found}, "
         f"ambiguous {ended.ambiguous}, abstained {ended.abstained}, failed {ended.failed}: all of them count"
     )
+
+
+def _tell_failures(results: Sequence[PairResult]) -> None:
+    """Why pairs failed, the commonest reason of all: a figure does not say that an endpoint refused its key."""
+    from collections import Counter  # noqa: PLC0415 - as above
+
+    reasons = Counter(result.error.message for result in results if result.error is not None)
+    if reasons:
+        reason, count = reasons.most_common(1)[0]
+        note(f"{reasons.total()} pairs failed, {count} of them with: {reason}")

@@ -12,7 +12,7 @@ import typer
 
 from geoseg_agent.cli_data import Moved, check, opened_run, settings_for
 from geoseg_agent.console import note, out, progress
-from geoseg_agent.errors import InputError
+from geoseg_agent.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geoseg_agent.calibrate.pairs import Said
 
 _FIRST = 1 << 16  # characters looked at to tell a file of replies from one of boxes
+_SHOWN = 5  # failures that are listed
 
 
 def calibrate(
@@ -35,6 +36,7 @@ def calibrate(
     limit: Annotated[int, typer.Option(min=1, help="Records of box data to ask for, by class.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the records that are drawn, and of the intervals.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Records asked for at once.")] = 4,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what failed before.")] = False,
     price: Annotated[float | None, typer.Option(min=0, help="Of a million tokens: an estimate of cost.")] = None,
     model: Annotated[str | None, typer.Option(help="Only replies of this model, where there are several.")] = None,
     coverage: Annotated[float, typer.Option(help="Share of the true boxes that the margins are to hold.")] = 0.9,
@@ -70,11 +72,16 @@ def calibrate(
     elif _has_replies(source):
         said = _of_file(source, model)
     else:
-        said = _asked(source, kind, limit, seed, concurrency, price, out_folder / "asked")
-    with progress("Calibrating"):
-        made = calibrated(
-            said, out_folder, date=f"{datetime.now(UTC):%Y-%m-%d}", coverage=coverage, reading=reading, seed=seed
-        )
+        said = _asked(source, kind, limit, seed, concurrency, price, out_folder / "asked", retry_failed=retry_failed)
+    try:
+        with progress("Calibrating"):
+            made = calibrated(
+                said, out_folder, date=f"{datetime.now(UTC):%Y-%m-%d}", coverage=coverage, reading=reading, seed=seed
+            )
+    except OSError as error:
+        raise InputError(
+            f"{out_folder} cannot be written: {error.strerror or error}", hint="name another folder with --out"
+        ) from error
     out.print(made.files["markdown"].read_text(encoding="utf-8"), markup=False)
     for name, path in made.files.items():
         out.print(f"  {name:<16} {path}", markup=False)
@@ -108,7 +115,15 @@ def _of_file(source: Path, model: str | None) -> Sequence[Said]:
 
 
 def _asked(
-    source: Path, kind: str, limit: int, seed: int, concurrency: int, price: float | None, folder: Path
+    source: Path,
+    kind: str,
+    limit: int,
+    seed: int,
+    concurrency: int,
+    price: float | None,
+    folder: Path,
+    *,
+    retry_failed: bool,
 ) -> Sequence[Said]:
     from geoseg_agent.bench.datasets import open_boxes, sample  # noqa: PLC0415 - as above
     from geoseg_agent.bench.progress import telling  # noqa: PLC0415
@@ -116,13 +131,23 @@ def _asked(
 
     settings = settings_for()
     dataset = open_boxes(source, kind=kind)  # type: ignore[arg-type] # it says which there are
+    if settings.grounder == "auto" and settings.base_url is None:
+        raise ConfigError(
+            f"{source} holds true boxes only, so a model is to be asked for its own, and none is set",
+            hint="set GEOSEG_BASE_URL, and GEOSEG_MODEL where the endpoint has several",
+        )
     check(dataset, settings.max_pixels)
     records = sample(dataset, limit, seed)
     with telling(len(records), price) as told:
-        asked = asyncio.run(ask_boxes(dataset, records, folder, settings, concurrency=concurrency, told=told))
+        asking = ask_boxes(
+            dataset, records, folder, settings, concurrency=concurrency, retry_failed=retry_failed, told=told
+        )
+        asked = asyncio.run(asking)
     _skipped(asked.skipped)
-    for name, why in list(asked.failed.items())[:5]:
+    for name, why in list(asked.failed.items())[:_SHOWN]:
         note(f"{name} failed: {why}")
+    if len(asked.failed) > _SHOWN:
+        note(f"{len(asked.failed) - _SHOWN} more failed; --retry-failed asks all of them again.")
     return asked.said
 
 

@@ -13,9 +13,11 @@ from judge_cases import scores
 from mllm_server import MllmServer
 
 from geoseg_agent import Settings
+from geoseg_agent.bench.ablation_run import Line, Made
 from geoseg_agent.bench.datasets import open_pairs
+from geoseg_agent.bench.lines import line_of
 from geoseg_agent.bench.plan import source_of
-from geoseg_agent.bench.records import load_results
+from geoseg_agent.bench.records import Failure, load_results, result_of
 from geoseg_agent.bench.run import run
 
 
@@ -48,6 +50,14 @@ def model_run(data, folder, server, **values):
     return run(dataset, source_of(dataset, data), list(dataset), folder, Settings(**known))
 
 
+def out_of_memory(data, result):
+    """A line of an ablation in which a tool failed that need not fail again."""
+    pair = next(pair for pair in open_pairs(data) if pair.id == result.id)
+    error = Failure(code="tool_oom", message="no memory left")
+    failed = result_of(pair, pair.truth.read(), None, status="failed", engine=result.engine, error=error)
+    return Line(id=result.id, trace=result.trace, made={"text": Made(result=failed, ran={})})
+
+
 async def cli(*arguments, **environment):
     return await asyncio.to_thread(here, *arguments, **environment)
 
@@ -71,6 +81,8 @@ def test_masks_of_another_system_are_scored_shown_and_compared(scored, data, tmp
     assert {"p", "theirs"} <= set(json.dumps(json.loads(compared.stdout)).replace('"', " ").split())
     told = here("bench", "compare", "p", "runs/theirs")
     assert "| p " in told.stdout
+    told = here("bench", "compare", "p/results.jsonl", "runs/theirs/results.jsonl")
+    assert "p/results.jsonl minus runs/theirs/results.jsonl" in told.stdout
 
     again = here("bench", "run", data, "--out", "runs/theirs")
     assert again.returncode == 2
@@ -105,6 +117,7 @@ def test_a_sound_data_set_is_said_to_be(data, tmp_path):
         (("bench", "run", "data", "--out", "run", "--split", "val"), 2, "has no splits"),
         (("bench", "score", "data", "--pred", "none", "--out", "run"), 2, "is no folder"),
         (("bench", "compare", "none", "other"), 2, "cannot be read"),
+        (("bench", "compare", "runs/theirs", "runs/theirs"), 2, "named twice"),
         (("bench", "ablate", "none"), 2, "holds no run"),
         (("bench", "ablate", "runs/theirs"), 2, "leave nothing to vary"),
         (("bench", "ablate", "runs/theirs", "--sweep", "k"), 2, "--sweep k=1,5,10"),
@@ -114,6 +127,7 @@ def test_a_sound_data_set_is_said_to_be(data, tmp_path):
         (("bench", "agree", "none.csv", "data/manifest.jsonl"), 2, "none.csv"),
         (("calibrate", "none", "--out", "out"), 2, "does not exist"),
         (("calibrate", "runs/theirs", "--out", "out"), 2, "no folder"),
+        (("calibrate", "data/boxes.jsonl", "--out", "out"), 3, "GEOSEG_BASE_URL"),
     ],
 )
 def test_bad_arguments_are_told_with_a_remedy(scored, tmp_path, arguments, code, says):
@@ -162,10 +176,12 @@ async def test_an_ablation_asks_no_model_and_is_consistent(data, tmp_path):
     assert possible.returncode == 0, possible.stdout
 
     lines = tmp_path / "run" / "ablation" / "lines.jsonl"
-    lines.write_bytes(lines.read_bytes()[:-100])  # as a kill leaves it
+    first, *others = lines.read_bytes().splitlines(keepends=True)
+    failed = line_of(out_of_memory(data, recorded["0-red"])).encode()
+    lines.write_bytes(b"".join([failed, *others, first[:100]]))  # the last as a kill leaves it
     again = await cli("bench", "ablate", "run", "--sweep", "gamma=0,0.9")
     assert (again.returncode, again.stdout) == (0, done.stdout)
-    assert len(lines.read_text().splitlines()) == 4
+    assert len(lines.read_text().splitlines()) == 4 + 1  # the torn line is cut off, and what failed is made again
     few = await cli("bench", "ablate", "run", "--recorded-only")
     assert "- no-refinement: everything on another region" in few.stdout
 
@@ -229,3 +245,30 @@ async def test_boxes_are_asked_for_at_the_endpoint(tmp_path):
         again = await cli("calibrate", "data/boxes.jsonl", "--out", "out", "--limit", "20", **endpoint)
         assert (again.stdout, server.completions) == (done.stdout, 20)
     assert len(list((tmp_path / "out" / "asked" / "traces").glob("*.json"))) == 20
+
+
+async def test_a_run_says_why_it_failed_what_it_is_called_and_what_it_cannot_write(tmp_path, monkeypatch):
+    data, run = two_boxes(tmp_path / "data", pictures=1), tmp_path / "run"
+    async with MllmServer(faults="401") as server:
+        endpoint = {"GEOSEG_BASE_URL": server.base_url, "GEOSEG_DIALECT": "json_schema"}
+        done = await cli("bench", "run", data, "--out", "run", **endpoint)
+        assert (done.returncode, "failed 2: all of them count" in done.stdout) == (0, True), done.stderr
+        assert "note: 2 pairs failed, 2 of them with: " in done.stderr
+        monkeypatch.chdir(run)
+        (run / "report.html").unlink()
+        await cli("bench", "run", data, "--out", ".", **endpoint)
+        assert "<title>run " in (run / "report.html").read_text()
+        (run / "summary.json").unlink()
+        (run / "summary.json").mkdir()
+        full = await cli("bench", "run", data, "--out", ".", **endpoint)
+    assert (full.returncode, "summary.json cannot be written" in full.stderr) == (2, True)
+
+
+async def test_an_ablation_without_a_trace_says_what_happened(tmp_path):
+    data = two_boxes(tmp_path / "data", pictures=1)
+    for picture in data.glob("?.png"):
+        picture.write_bytes(b"no picture")
+    async with MllmServer() as server:
+        await model_run(data, tmp_path / "run", server)
+    done = await cli("bench", "ablate", "run")
+    assert (done.returncode, "left a trace" in done.stderr, "Failure" in done.stderr) == (2, True, False)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg_agent.bench.boundary import DIAGONAL
 from geoseg_agent.bench.consistency import means_of
+from geoseg_agent.bench.lines import put_file
 from geoseg_agent.bench.published import ROW_NAMES
 from geoseg_agent.bench.table import AblationTable
-from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.trace.jsontext import pretty
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Ablation:
             "run": self.name,
             "table": self.table.as_dict(),
             "ran": {
-                name: {**asdict(row.ran), "runs": self.chosen.needs[name].runs, "why": self.chosen.needs[name].why}
+                name: {**asdict(row.ran), "failed": row.failed, **self.chosen.needs[name]._asdict()}
                 for name, row in self.rows.items()
             },
             "left_out": {name: need._asdict() for name, need in self.chosen.left_out.items()},
@@ -52,11 +52,11 @@ class Ablation:
         """For people."""
         lines = [f"# Ablation of {self.name}", "", self.table.markdown()]
         lines += ["What ran beyond the traces, and no call of the model:", ""]
-        lines += ["| Row | Encoded | Similarity | Points | Text | From memory | Runs | Why |"]
-        lines += ["|---|--:|--:|--:|--:|--:|---|---|"]
+        lines += ["| Row | Failed | Encoded | Similarity | Points | Text | From memory | Runs | Why |"]
+        lines += ["|---|--:|--:|--:|--:|--:|--:|---|---|"]
         for name, row in self.rows.items():
             need, ran = self.chosen.needs[name], row.ran
-            counts = (ran.encode, ran.similarity, ran.points, ran.text, ran.hits)
+            counts = (row.failed, ran.encode, ran.similarity, ran.points, ran.text, ran.hits)
             lines.append(f"| {name} | {' | '.join(map(str, counts))} | {need.runs} | {need.why} |")
         lines += ["", "A row is charged only for what no row before it asked for."]
         if self.chosen.left_out:
@@ -82,9 +82,9 @@ def write(folder: Path, ablation: Ablation) -> dict[str, Path]:
     """Write ablation.md and ablation.json, each whole or not at all; name to path.
 
     Raises:
-        OSError: the folder cannot be written to.
+        DatasetError: the folder cannot be written to.
     """
     files = {name: folder / name for name in ("ablation.md", "ablation.json")}
-    keep_file(files["ablation.md"], ablation.markdown().encode())
-    keep_file(files["ablation.json"], pretty(ablation.as_dict()))
+    put_file(files["ablation.md"], ablation.markdown().encode())
+    put_file(files["ablation.json"], pretty(ablation.as_dict()))
     return files

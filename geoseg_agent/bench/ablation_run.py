@@ -9,23 +9,32 @@ long as the run's result is still of the same trace.
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from geoseg_agent.backends import toolbox_of
 from geoseg_agent.bench.ablation import Live, ablate
-from geoseg_agent.bench.lines import append_line, cut, read_lines
+from geoseg_agent.bench.lines import append_line, cut, put_file, read_lines
 from geoseg_agent.bench.memo import Calls
 from geoseg_agent.bench.pair_bounds import mask_problems
 from geoseg_agent.bench.records import Failure, PairResult, dump, result_of
-from geoseg_agent.bench.variations import FULL, method_of, needs, recorded_method, settings_of, text_edition
+from geoseg_agent.bench.run_folder import locked
+from geoseg_agent.bench.variations import (
+    FULL,
+    method_of,
+    needs,
+    recorded_method,
+    settings_of,
+    text_edition,
+)
 from geoseg_agent.errors import DatasetError, ReplayMismatch
-from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.imagery import read_image
 from geoseg_agent.lanes import Lane
 from geoseg_agent.trace.record_base import Record
 from geoseg_agent.trace.store import load
+from geoseg_agent.trace.tape import recorded_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,6 +101,11 @@ class Row(NamedTuple):
     results: list[PairResult]
     ran: Calls
 
+    @property
+    def failed(self) -> int:
+        """Pairs without an answer because of an error; they count as 0."""
+        return sum(result.status == "failed" for result in self.results)
+
 
 def chosen(run: OpenedRun, variations: Sequence[Variation], *, live: bool) -> Chosen:
     """Those of the variations that can be computed: all of them with tools, else those that need none.
@@ -130,17 +144,18 @@ async def ablate_run(
         By name, in the order of the variations.
 
     Raises:
-        DatasetError: the run is one of masks, or a file cannot be read or written.
+        DatasetError: the run is one of masks, a file cannot be read or written, or another process is writing it.
         ReplayMismatch: `live` is False and a variation needs what a trace does not hold; or masks contradict Eq. 7.
         TraceError: a trace is not there, damaged, or of another picture.
         ConfigError: a variation is impossible, or the tools are not those of the traces.
     """
     first = _first_trace(run)
     lines = out / LINES
-    kept = _kept(lines, run)
     io = Lane("ablation")
     async with AsyncExitStack() as stack:
         stack.callback(io.close)
+        stack.callback(os.close, _made_and_locked(out))
+        kept = _kept(lines, run)
         tools = await _tools(first, variations, stack) if live else None
         # Queries on one image side by side: its regions may still be encoded.
         for done, one in enumerate(sorted(run.answered, key=lambda one: one.result.image), 1):
@@ -151,15 +166,13 @@ async def ablate_run(
                 await io.run(append_line, lines, Line(id=one.result.id, trace=one.result.trace, made=made))
                 known |= made
             told(done, len(run.answered))
-    rows = {}
-    for variation in variations:
-        of_all = [kept[result.id][variation.name] for result in run.results]
-        ran = sum((Calls(**made.ran) for made in of_all), Calls())
-        rows[variation.name] = Row([made.result for made in of_all], ran)
-        keep_file(
-            out / folder_name(variation.name) / "results.jsonl",
-            "".join(dump(result) for result in rows[variation.name].results).encode(),
-        )
+        rows = {}
+        for variation in variations:
+            of_all = [kept[result.id][variation.name] for result in run.results]
+            ran = sum((Calls(**made.ran) for made in of_all), Calls())
+            row = rows[variation.name] = Row([made.result for made in of_all], ran)
+            file = out / folder_name(variation.name) / "results.jsonl"
+            await io.run(put_file, file, "".join(map(dump, row.results)).encode())
     return rows
 
 
@@ -175,19 +188,37 @@ def _first_trace(run: OpenedRun) -> Trace:
         )
     path = next((path for result in run.results if (path := run.trace(result)) is not None), None)
     if path is None:
-        raise DatasetError(f"no pair of {run.path} left a trace: {run.results[0].error}")
+        error = run.results[0].error
+        why = "" if error is None else f"; the first failed: {error.message}"
+        raise DatasetError(
+            f"no pair of {run.path} left a trace, so there is nothing to vary{why}",
+            hint="`geoseg bench run` with --retry-failed asks again",
+        )
     return load(path)
 
 
+def _made_and_locked(out: Path) -> int:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return locked(out)
+    except OSError as error:
+        raise DatasetError(f"{out} cannot hold an ablation: {error.strerror or error}") from error
+
+
 def _kept(lines: Path, run: OpenedRun) -> dict[str, dict[str, Made]]:
-    """What earlier starts have made, of the traces that the run still rests on; a torn last line is cut off."""
-    traces = {result.id: result.trace for result in run.results}
+    """What earlier starts have made, of the traces that the run still rests on; a torn last line is cut off.
+
+    Failures that are not the recorded ones are not kept: a tool that ran out of memory may have some now.
+    """
+    results = {result.id: result for result in run.results}
     kept: dict[str, dict[str, Made]] = {}
     if not lines.exists():
         return kept
     for line in read_lines(lines, Line, torn=cut(lines)):
-        if line.id in traces and traces[line.id] == line.trace:
-            kept.setdefault(line.id, {}).update(line.made)
+        known = results.get(line.id)
+        if known is not None and known.trace == line.trace:
+            found = {name: made for name, made in line.made.items() if made.result.error in {None, known.error}}
+            kept.setdefault(line.id, {}).update(found)
     return kept
 
 
@@ -219,8 +250,8 @@ async def _made(
     trace = await io.run(load, path)
     at_hand = None
     if tools is not None:
-        bands = tuple(trace.image.bands)
-        image = await io.run(lambda: read_image(one.pair.image, bands=bands))
+        bands, most = tuple(trace.image.bands), recorded_settings(trace).max_pixels
+        image = await io.run(lambda: read_image(one.pair.image, bands=bands, max_pixels=most))
         at_hand = Live(image, *tools)
     outcomes = await ablate(trace, variations, at_hand)
     _check_eq_7(one.result.id, outcomes)

@@ -1,7 +1,7 @@
 r"""Files of JSON lines that grow while something runs, and survive a kill: each line is synced before it counts.
 
 A line is one JSON object and ends in "\n". A kill may tear the last one, which is told apart from a damaged file:
-only the last line, and only when it does not end in "\n".
+only the last line, and only when it does not end in "\n". A full disk tears none: what was written is taken back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.trace import jsontext
 from geoseg_agent.trace.record_base import Record
 
@@ -42,20 +43,49 @@ def line_of(record: Record) -> str:
     return record.model_dump_json().translate(_BREAKS) + "\n"
 
 
-def append_line(path: Path, record: Record) -> None:
-    """Add a line; it is on the disk when this returns.
+def append_line(path: Path, *records: Record) -> None:
+    """Add a line for each; they are on the disk when this returns.
 
     Raises:
-        DatasetError: the disk says no.
+        DatasetError: the disk says no; the file is as it was, so that a line of another task may follow.
     """
+    data = "".join(map(line_of, records)).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(line_of(record).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with path.open("ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:  # a line may be whole but for its end, after a kill or an editor
+                file.seek(end - 1)
+                data = data if file.read(1) == b"\n" else b"\n" + data
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), end)
+                raise
     except OSError as error:
-        raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
+
+
+def put_file(path: Path, data: bytes) -> None:
+    """Put `data` in the place of what `path` held, whole or not at all.
+
+    Raises:
+        DatasetError: the disk says no; what `path` held is still there.
+    """
+    try:
+        keep_file(path, data)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"{path} cannot be written: {error.strerror or error}",
+        hint="free some space, or make its folder writable, and start the same command again",
+    )
 
 
 def read_lines(path: Path, kind: type[R], *, torn: Callable[[Torn], None] = lambda _torn: None) -> Iterator[R]:

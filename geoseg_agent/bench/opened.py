@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
+from geoseg_agent.bench.datasets import Layout
 from geoseg_agent.bench.mask_files import MaskFault, read_prediction
 from geoseg_agent.bench.outcome import mask_of
 from geoseg_agent.bench.plan import load_plan
@@ -15,6 +16,7 @@ from geoseg_agent.errors import DatasetError
 from geoseg_agent.trace.store import load
 
 if TYPE_CHECKING:
+    from geoseg_agent.bench.datasets import Dataset
     from geoseg_agent.bench.pairs import Pair, Truth
     from geoseg_agent.bench.plan import Plan
     from geoseg_agent.bench.records import PairResult
@@ -132,9 +134,13 @@ def open_run(folder: Path, *, data: Path | None = None) -> OpenedRun:
         DatasetError: there is no run, or its data set does not hold its pairs any more.
     """
     plan = load_plan(folder)
-    results = {result.id: result for result in load_results(folder / "results.jsonl")}
+    lines = folder / "results.jsonl"
+    results = {result.id: result for result in load_results(lines)} if lines.exists() else {}
+    if not results:
+        again = "`geoseg bench score`" if plan.masks else "`geoseg bench run`"
+        raise DatasetError(f"{folder} has no results yet", hint=f"start the same {again} again")
     answered = []
-    for pair in plan.data.open(data):
+    for pair in _opened(folder, plan, data):
         result = results.pop(pair.id, None)
         if result is not None:
             if result.query != pair.query:
@@ -148,6 +154,17 @@ def open_run(folder: Path, *, data: Path | None = None) -> OpenedRun:
             f"{len(results)} pairs of {folder} are not in the data set, such as {next(iter(results))}",
             hint="name the data set that the run was made on with --data",
         )
-    if not answered:
-        raise DatasetError(f"the run in {folder} has no results yet", hint="go on with `geoseg bench run`")
     return OpenedRun(folder, plan, tuple(answered))
+
+
+def _opened(folder: Path, plan: Plan, data: Path | None) -> Dataset[Pair]:
+    if plan.data.kind not in get_args(Layout):
+        raise DatasetError(
+            f"{folder} holds boxes that were asked for in {plan.data.path}, a data set without masks",
+            hint="`geoseg calibrate` with that data set reads them",
+        )
+    if data is None and not Path(plan.data.path).exists():
+        raise DatasetError(
+            f"{plan.data.path}, the data set of {folder}, does not exist any more", hint="say where it is with --data"
+        )
+    return plan.data.open(data)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from geoseg_agent.bench.datasets import open_pairs
+from geoseg_agent.bench.lines import told
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.trace.record_base import Record
 
@@ -31,11 +32,10 @@ _NO_EFFECT = frozenset(
         "endpoint_calls",
         "devices",
         "cache",
-        "verdicts",
         "call_timeout",
     }
 )
-"""Settings that change how long a run takes, or where its model is served, and not what comes of it."""
+"""Settings that change how long a run takes, or where its model is served, and not what comes of it; see `_asks`."""
 
 
 class Source(Record):
@@ -73,6 +73,7 @@ class Plan(Record):
         settings: all but the secret ones; empty for masks of another system. Those without an effect on results may
             change from start to start, and are those of the first.
         method: the method's constants; likewise.
+        prompt: name, version and digest of what a model is asked with; None where none is asked.
         masks: absolute, the folder of another system's masks; None for a run of the agent.
         resized: whether masks of another size were brought to the image's.
         concurrency: pairs at once, of every start of the run; timings of more than 1 hold waiting for each other.
@@ -84,6 +85,7 @@ class Plan(Record):
     digest: str
     settings: dict[str, Any] = Field(default_factory=dict)
     method: dict[str, Any] = Field(default_factory=dict)
+    prompt: str | None = None
     masks: str | None = None
     resized: bool = False
     concurrency: tuple[int, ...] = ()
@@ -92,13 +94,26 @@ class Plan(Record):
         """In what `other` would come to other results, one sentence each."""
         if self.digest != other.digest or self.pairs != other.pairs:
             yield f"it asks {self.pairs} pairs, this one {other.pairs}, and they are not the same"
+        if _asks(self.settings) != _asks(other.settings):
+            yield f"it asks {_asks(self.settings)}, this one {_asks(other.settings)}"
         for name in ("settings", "method"):
             old, new = getattr(self, name), getattr(other, name)
             for field in sorted((old.keys() | new.keys()) - _NO_EFFECT):
                 if old.get(field) != new.get(field):
                     yield f"{name}.{field} was {old.get(field)!r} and is {new.get(field)!r}"
-        if (self.masks, self.resized) != (other.masks, other.resized):
+        if self.prompt != other.prompt and None not in {self.prompt, other.prompt}:
+            yield f"the prompt was {self.prompt} and is {other.prompt}"
+        if self.masks != other.masks:
             yield f"it scores {self.masks or 'the agent'}, this one {other.masks or 'the agent'}"
+        if self.resized != other.resized:
+            yield f"masks of another size were {'' if self.resized else 'not '}resized (--resize)"
+
+
+def _asks(settings: dict[str, Any]) -> str:
+    """Who answers: an address may change, but with none at all, the grounder "auto" is another."""
+    if settings.get("grounder") != "auto":
+        return "as GEOSEG_GROUNDER says"
+    return "the offline default" if settings.get("base_url") is None else "a model (GEOSEG_BASE_URL)"
 
 
 def load_plan(folder: Path) -> Plan:
@@ -115,8 +130,10 @@ def load_plan(folder: Path) -> Plan:
             f"{folder} holds no run: {NAME}: {error.strerror or error}", hint="make one with `geoseg bench run`"
         ) from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DatasetError(f"{file} is no plan of a run: {first['loc']}: {first['msg']}") from error
+        raise DatasetError(
+            f"{file} is no plan of a run: {told(error)}",
+            hint="put back the file that was there, or name a new folder with --out",
+        ) from error
 
 
 def source_of(dataset: Dataset[Pair], path: Path, *, split: str | None = None, images: Path | None = None) -> Source:

@@ -12,7 +12,7 @@ from geoseg_agent.console import err
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from geoseg_agent.bench.run import Tally
+    from geoseg_agent.bench.tally import Tally
 
 _MILLION = 1e6
 
@@ -47,6 +47,8 @@ def said(tally: Tally, price: float | None) -> str:
     if tally.tokens_left:
         cost = "" if price is None else f", {tally.tokens_left * price / _MILLION:.2f} to pay"
         parts.append(f"{tally.tokens_left:,} tokens left{cost}")
+    elif price is not None and tally.calls and not tally.tokens:
+        parts.append("cost unknown: the server tells no tokens (GEOSEG_EARLY_STOP=off lets it)")
     return ", ".join(parts)
 
 

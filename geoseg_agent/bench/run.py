@@ -7,20 +7,31 @@ traces that were interrupted, whose paid replies are taken and never asked for a
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections import defaultdict, deque
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from geoseg_agent.agent import Agent
-from geoseg_agent.backends import mllm_grounder, toolbox_of
+from geoseg_agent.backends import asks_model, mllm_grounder, model_endpoint, toolbox_of
+from geoseg_agent.bench.leftovers import names_of
 from geoseg_agent.bench.outcome import failed_before_its_trace, outcome_of
 from geoseg_agent.bench.plan import picture_name, plan_of
 from geoseg_agent.bench.run_folder import RunFolder
-from geoseg_agent.errors import ConfigError, EndpointError, GeoSegError, OutOfMemory, ToolFailed, first_error
+from geoseg_agent.bench.same_model import check_model, prompt_said
+from geoseg_agent.bench.tally import Pace
+from geoseg_agent.errors import (
+    ConfigError,
+    DatasetError,
+    EndpointError,
+    GeoSegError,
+    OutOfMemory,
+    ToolFailed,
+    first_error,
+)
 from geoseg_agent.lanes import Lane
-from geoseg_agent.trace.resume import paid_replies
+from geoseg_agent.trace.resume import ResumedEndpoint, paid_replies
 from geoseg_agent.trace.store import load
 from geoseg_agent.types import Hints, Query
 from geoseg_tools.geometry import Box
@@ -33,6 +44,8 @@ if TYPE_CHECKING:
     from geoseg_agent.bench.pairs import Pair
     from geoseg_agent.bench.plan import Source
     from geoseg_agent.bench.records import PairResult
+    from geoseg_agent.bench.tally import Tally
+    from geoseg_agent.grounding.chat import Endpoint
     from geoseg_agent.seams import Toolbox
     from geoseg_agent.settings import Settings
     from geoseg_agent.trace.model import Trace
@@ -44,39 +57,17 @@ GIVE_UP: Final = 16
 _BROKEN = frozenset({EndpointError.code, ToolFailed.code, OutOfMemory.code})
 
 
-class Tally(NamedTuple):
-    """How far a run is.
-
-    Attributes:
-        done: pairs with a result, those of earlier starts included.
-        total: pairs of the run.
-        failed: of those done.
-        calls: paid requests since this start.
-        tokens: prompts and replies together, since this start.
-        seconds_left: at the pace of this start, or None before its first result.
-        tokens_left: likewise.
-    """
-
-    done: int
-    total: int
-    failed: int
-    calls: int
-    tokens: int
-    seconds_left: float | None
-    tokens_left: int | None
-
-
 class Borrowed:
-    """A toolbox that several Agents use and none of them closes."""
+    """A toolbox or an endpoint that several Agents use and none of them closes."""
 
-    def __init__(self, toolbox: Toolbox) -> None:
-        self._toolbox = toolbox
+    def __init__(self, lent: Toolbox | Endpoint) -> None:
+        self._lent = lent
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._toolbox, name)
+        return getattr(self._lent, name)
 
     async def aclose(self) -> None:
-        """Nothing: who made the toolbox closes it."""
+        """Nothing: who lent it closes it."""
 
 
 async def run(
@@ -105,7 +96,8 @@ async def run(
     Raises:
         DatasetError: the folder holds another run, or cannot be written.
         ConfigError: a backend cannot be had as configured.
-        EndpointError, ToolFailed: `GIVE_UP` pairs in a row failed so; their failures do not count.
+        EndpointError, ToolFailed: `GIVE_UP` pairs in a row failed so; the first time, that does not count.
+        TraceError: a trace that no line was made of is damaged.
     """
     named = {pair.id: picture_name(dataset, pair) for pair in pairs}
     tools = toolbox_of(settings)
@@ -116,6 +108,7 @@ async def run(
             ((pair, named[pair.id]) for pair in pairs),
             settings.recorded(),
             settings.method(dict(tools.defaults)).as_dict(),
+            prompt=prompt_said(settings),
             concurrency=(concurrency,),
         )
         runs = await io.run(RunFolder, folder, plan)
@@ -144,33 +137,68 @@ class _Run:
     ) -> None:
         self.folder, self.settings, self.tools, self.io = folder, settings, Borrowed(tools), io
         self.named, self.told = named, told
-        self.left: dict[tuple[str | None, str], list[Trace]] = {}
+        self.begun: defaultdict[tuple[str, str], list[Trace]] = defaultdict(list)
         self.results: dict[str, PairResult] = {}
-        self.fresh: list[PairResult] = []
         self.streak: list[PairResult] = []
-        self.began = perf_counter()
+        self.failed = 0
+        self.pace = Pace(len(named))
 
     async def go(self, pairs: Sequence[Pair], concurrency: int, *, retry_failed: bool) -> None:
         self.results = await self.io.run(self.folder.done)
         if retry_failed:
             failed = {name for name, result in self.results.items() if result.status == "failed"}
             self.results = await self.io.run(self.folder.retire, self.results, failed)
-        self.left = await self.io.run(self.folder.left_over, self.results.values())
+        self.failed = sum(result.status == "failed" for result in self.results.values())
+        await self._take_up(pairs)
         waiting = deque(pair for pair in pairs if pair.id not in self.results)
         if not waiting:
             return
-        async with Agent(self.settings, toolbox=self.tools) as agent:
+        async with AsyncExitStack() as stack:
+            endpoint = grounder = None
+            if asks_model(self.settings):
+                endpoint = model_endpoint(self.settings)
+                stack.push_async_callback(endpoint.aclose)
+                await check_model(endpoint, self.settings, self.folder, self.results, self.io)
+                grounder = mllm_grounder(self.settings, Borrowed(endpoint))
+            agent = await stack.enter_async_context(Agent(self.settings, grounder=grounder, toolbox=self.tools))
             await self._warm()
-            self.began = perf_counter()
+            self.pace.start()
 
             async def work() -> None:
                 while waiting:
-                    await self._keep(await self._result(agent, waiting.popleft()))
+                    await self._keep(await self._result(agent, endpoint, waiting.popleft()))
 
             with first_error():
                 async with asyncio.TaskGroup() as group:
                     for _ in range(max(1, concurrency)):
                         group.create_task(work())
+
+    async def _take_up(self, pairs: Sequence[Pair]) -> None:
+        """Make lines of traces that have ended, and keep those of killed queries whose replies were paid for."""
+        retired = await self.io.run(self.folder.retired_before)
+        again: dict[tuple[str, str], str] = {}
+        for result in retired:
+            asked = result.image, Query(result.query).text
+            again[asked] = max(again.get(asked, ""), result.trace or "")
+        left: defaultdict[tuple[str, str], deque[Pair]] = defaultdict(deque)
+        for pair in pairs:
+            if pair.id not in self.results:
+                left[self._key(pair)].append(pair)
+        places = {str(pair.image): self.named[pair.id] for pair in pairs}
+        traces = self.folder.left_over({result.trace for result in (*self.results.values(), *retired)})
+        while (trace := await self.io.run(next, traces, None)) is not None:
+            key = next((key for key in names_of(trace, places) if left.get(key)), None)
+            if key is None:
+                continue
+            if trace.status != "interrupted":
+                pair = left[key].popleft()
+                await self._add(await self.io.run(outcome_of, pair, trace, self.named[pair.id]))
+            # What was interrupted before a failure that is asked anew has led to that failure.
+            elif trace.id > again.get(key, ""):
+                self.begun[key].append(trace)
+
+    def _key(self, pair: Pair) -> tuple[str, str]:
+        return self.named[pair.id], Query(pair.query).text
 
     async def _warm(self) -> None:
         """Load the models and let them answer once, outside of the run: what is timed is a warm system."""
@@ -179,67 +207,69 @@ class _Run:
         async with Agent(quiet, toolbox=self.tools) as agent:
             await agent.segment(grey, "warm-up", hints=Hints(box=Box(8, 8, 56, 56)))
 
-    async def _result(self, agent: Agent, pair: Pair) -> PairResult:
-        image = self.named[pair.id]
-        waiting = self.left.get((str(pair.image), Query(pair.query).text), [])
-        ended = next((trace for trace in waiting if trace.status != "interrupted"), None)
-        if ended is not None:
-            waiting.remove(ended)
-            return await self.io.run(outcome_of, pair, ended, image)
-        begun = max(waiting, key=paid_replies, default=None)
-        if begun is not None and paid_replies(begun):
-            waiting.remove(begun)
-            grounder = mllm_grounder(self.settings, begun)
-            async with Agent(self.settings, grounder=grounder, toolbox=self.tools) as again:
-                return await self._scored(await self._asked(again, pair), pair)
-        return await self._scored(await self._asked(agent, pair), pair)
+    async def _result(self, agent: Agent, endpoint: Endpoint | None, pair: Pair) -> PairResult:
+        waiting = self.begun.get(self._key(pair))
+        if endpoint is None or not waiting:
+            return await self._scored(await self._asked(agent, pair), pair)
+        begun = max(waiting, key=paid_replies)
+        waiting.remove(begun)
+        grounder = mllm_grounder(self.settings, ResumedEndpoint(begun, Borrowed(endpoint)))
+        async with Agent(self.settings, grounder=grounder, toolbox=self.tools) as again:
+            return await self._scored(await self._asked(again, pair), pair)
 
-    async def _asked(self, agent: Agent, pair: Pair) -> str | GeoSegError | None:
-        """The id of the trace that the pair left, or the error where it left none."""
+    async def _asked(self, agent: Agent, pair: Pair) -> str | GeoSegError:
+        """The id of the trace that the pair left, or the error where it left none.
+
+        Raises:
+            ConfigError: a backend cannot be had, or no trace can be written; it is the same for every pair.
+            DatasetError: the trace of the answer was not saved.
+        """
         try:
-            return (await agent.segment(pair.image, pair.query)).trace_id
+            answer = await agent.segment(pair.image, pair.query)
         except ConfigError:
-            raise  # it is the same for every pair
+            raise
         except GeoSegError as error:
             return error.trace_id or error
+        if answer.trace_path is None:
+            raise DatasetError(
+                f"the trace of pair {pair.id} cannot be saved in {self.folder.traces}",
+                hint="free some space and start the same command: replies that were paid for are not asked for again",
+            )
+        return answer.trace_id
 
-    async def _scored(self, asked: str | GeoSegError | None, pair: Pair) -> PairResult:
+    async def _scored(self, asked: str | GeoSegError, pair: Pair) -> PairResult:
         image = self.named[pair.id]
         if isinstance(asked, GeoSegError):
             return await self.io.run(failed_before_its_trace, pair, asked, image)
         return await self.io.run(lambda: outcome_of(pair, load(self.folder.traces / f"{asked}.json"), image))
 
-    async def _keep(self, result: PairResult) -> None:
+    async def _add(self, result: PairResult) -> None:
         await self.io.run(self.folder.append, result)
         self.results[result.id] = result
-        self.fresh.append(result)
-        self.told(self._tally())
+        self.failed += result.status == "failed"
+
+    async def _keep(self, result: PairResult) -> None:
+        await self._add(result)
+        self.pace.add(result)
+        self.told(self.pace.tally(len(self.results), self.failed))
         broken = result.error is not None and result.error.code in _BROKEN
         self.streak = [*self.streak, result] if broken else []
         if len(self.streak) >= GIVE_UP:
             await self._give_up()
 
     async def _give_up(self) -> None:
-        """Stop, and forget the failures that had one cause, so that the run goes on with these pairs."""
-        self.results = await self.io.run(self.folder.retire, self.results, {one.id for one in self.streak})
+        """Stop, and forget the failures that had one cause, so that the run goes on with these pairs.
+
+        What failed so in an earlier start too stays a failure: else a run whose last pairs cannot be answered would
+        never end.
+        """
+        known = {one.id for one in await self.io.run(self.folder.retired_before)}
+        fresh = {one.id for one in self.streak} - known
+        self.results = await self.io.run(self.folder.retire, self.results, fresh)
         last = self.streak[-1].error
         assert last is not None  # noqa: S101 - for the type checker; only failures are in a streak
         kind = EndpointError if last.code == EndpointError.code else ToolFailed
         raise kind(
             f"{GIVE_UP} pairs failed one after the other, the last with: {last.message}",
-            hint="mend what is broken and start the same command: it goes on, and asks these pairs again",
-        )
-
-    def _tally(self) -> Tally:
-        total, done, fresh = len(self.named), len(self.results), len(self.fresh)
-        tokens = sum(one.tokens or 0 for one in self.fresh)
-        left = total - done
-        return Tally(
-            done,
-            total,
-            sum(one.status == "failed" for one in self.results.values()),
-            sum(one.calls or 0 for one in self.fresh),
-            tokens,
-            (perf_counter() - self.began) / fresh * left if fresh else None,
-            round(tokens / fresh * left) if fresh else None,
+            hint="mend what is broken and start the same command: it goes on, and asks them once more",
         )

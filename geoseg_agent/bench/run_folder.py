@@ -16,13 +16,13 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from geoseg_agent.bench.lines import append_line, cut
+from geoseg_agent.bench.lines import append_line, cut, put_file
 from geoseg_agent.bench.plan import NAME, load_plan
 from geoseg_agent.bench.records import dump, load_results
-from geoseg_agent.errors import ConfigError, DatasetError
-from geoseg_agent.grounding.keep_file import keep_file
+from geoseg_agent.errors import ConfigError, DatasetError, TraceCorrupt
 from geoseg_agent.trace.ids import is_id
 from geoseg_agent.trace.recover import recover
+from geoseg_agent.trace.resume import paid_replies
 from geoseg_agent.trace.store import load
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class RunFolder:
         self.traces = path / "traces"
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path)
+            self._lock = locked(path)
         except OSError as error:
             raise DatasetError(f"{path} cannot hold a run: {error.strerror or error}") from error
         try:
@@ -64,29 +64,35 @@ class RunFolder:
             if not file.exists():
                 if any(not one.name.startswith(".") for one in self.path.iterdir()):
                     raise DatasetError(
-                        f"{self.path} is not empty and holds no run", hint="name a new folder with --out"
+                        f"{self.path} is not empty and holds no run, for it has no {NAME}",
+                        hint="name a new folder with --out",
                     )
-                keep_file(file, plan.model_dump_json(indent=1).encode())
+                self._keep(plan)
                 return
             known = load_plan(self.path)
             odd = list(known.differences(plan))
             if odd and self._is_bare():
-                keep_file(file, plan.model_dump_json(indent=1).encode())
+                self._keep(plan)
                 return
             if odd:
                 raise DatasetError(
                     f"{self.path} holds a run of another plan: {'; '.join(odd[:3])}",
-                    hint="go on with the same settings and data set, or name a new folder with --out",
+                    hint="go on with the same settings, data set, --split, --limit and --seed, "
+                    "or name a new folder with --out",
                 )
-            if not set(plan.concurrency) <= set(known.concurrency):
-                starts = (*known.concurrency, *plan.concurrency)
-                keep_file(file, known.model_copy(update={"concurrency": starts}).model_dump_json(indent=1).encode())
+            starts = tuple(dict.fromkeys((*known.concurrency, *plan.concurrency)))
+            going_on = known.model_copy(update={"concurrency": starts, "data": plan.data})
+            if going_on != known:
+                self._keep(going_on)
         except OSError as error:
-            raise DatasetError(f"{file} cannot be written: {error.strerror or error}") from error
+            raise DatasetError(f"{self.path} cannot be read: {error.strerror or error}") from error
+
+    def _keep(self, plan: Plan) -> None:
+        put_file(self.path / NAME, plan.model_dump_json(indent=1).encode())
 
     def _is_bare(self) -> bool:
-        """Whether nothing came of the run yet but complaints about its settings, which may then be others."""
-        return not self.results.exists() and not any(self._traces())
+        """Whether nothing came of the run yet and nothing was paid: its settings may then be others."""
+        return not self.results.exists() and not any(self.left_over(()))
 
     def close(self) -> None:
         """Give up the right to write."""
@@ -112,45 +118,55 @@ class RunFolder:
         Raises:
             DatasetError: the disk says no.
         """
-        try:
-            keep_file(self.results, "".join(map(dump, results)).encode())
-        except OSError as error:
-            raise DatasetError(f"{self.results} cannot be written: {error.strerror or error}") from error
+        put_file(self.results, "".join(map(dump, results)).encode())
 
     def retire(self, done: Mapping[str, PairResult], names: Collection[str]) -> dict[str, PairResult]:
         """Move some of the results to a file of their own, so that these pairs are asked again; what is left.
 
         Killed in between, a result stands in both files, which does no harm.
         """
-        for name in names:
-            append_line(self.retired, done[name])
+        if not names:
+            return dict(done)
+        self.retired_before()  # cuts off a torn line, which another must not be glued to
+        append_line(self.retired, *(done[name] for name in names))
         left = {name: result for name, result in done.items() if name not in names}
         self.keep_only(left.values())
         return left
 
-    def left_over(self, done: Iterable[PairResult]) -> dict[tuple[str | None, str], list[Trace]]:
-        """Traces that no line was ever made of, by path of the picture and query; journals are recovered first."""
-        retired = load_results(self.retired, torn=cut(self.retired)) if self.retired.exists() else ()
-        used = {result.trace for result in (*done, *retired)}
-        found: dict[tuple[str | None, str], list[Trace]] = {}
-        for trace in self._traces(used):
-            found.setdefault((trace.image.path, trace.query), []).append(trace)
-        return found
+    def retired_before(self) -> list[PairResult]:
+        """The failures that were asked again; a last line that was torn is cut off."""
+        return list(load_results(self.retired, torn=cut(self.retired))) if self.retired.exists() else []
 
-    def _traces(self, but: Collection[str | None] = ()) -> Iterator[Trace]:
-        """The traces, recovered first; without those that end in a complaint about the settings."""
+    def left_over(self, used: Collection[str | None]) -> Iterator[Trace]:
+        """The traces but those `used`, read one by one, oldest first; journals are recovered before.
+
+        Those from which nothing follows are left out: that end in a complaint about the settings, or were interrupted
+        before a reply was paid for, perhaps by such a complaint of another.
+
+        Raises:
+            TraceError: one is damaged.
+        """
         if not self.traces.is_dir():
             return
         recover(self.traces)
         for path in sorted(self.traces.glob("*.json")):
-            if is_id(path.stem) and path.stem not in but:
-                trace = load(path)
-                if trace.error is None or trace.error.code != ConfigError.code:
+            if is_id(path.stem) and path.stem not in used:
+                try:
+                    trace = load(path)
+                except TraceCorrupt as error:
+                    raise TraceCorrupt(error.message, hint="move it away; its pair is then asked again") from error
+                complains = trace.error is not None and trace.error.code == ConfigError.code
+                if not complains and (trace.status != "interrupted" or paid_replies(trace)):
                     yield trace
 
 
-def _locked(folder: Path) -> int:
-    """A descriptor of the folder that holds its lock, which the system takes from a process that dies."""
+def locked(folder: Path) -> int:
+    """A descriptor of the folder that holds its lock, which the system takes from a process that dies.
+
+    Raises:
+        DatasetError: another process holds it.
+        OSError: the folder is not there.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -158,7 +174,5 @@ def _locked(folder: Path) -> int:
         os.close(descriptor)
         if not isinstance(error, BlockingIOError):
             raise
-        raise DatasetError(
-            f"another process is writing the run in {folder}", hint="wait for it, or name a new folder with --out"
-        ) from error
+        raise DatasetError(f"another process is writing into {folder}", hint="wait until it has ended") from error
     return descriptor

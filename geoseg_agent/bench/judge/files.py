@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from geoseg_agent.bench.judge.agreement import CRITERIA, score_of
+from geoseg_agent.bench.lines import put_file
 from geoseg_agent.errors import DatasetError
-from geoseg_agent.grounding.keep_file import keep_file
 from geoseg_agent.trace.jsontext import parse, pretty
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ def keep(path: Path, summary: dict[str, Any], items: dict[str, list[dict[str, An
     Raises:
         DatasetError: the file cannot be written.
     """
-    try:
-        keep_file(path, pretty({"schema": SCHEMA, "summary": summary, **items}))
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
+    put_file(path, pretty({"schema": SCHEMA, "summary": summary, **items}))
 
 
 def scores_of(path: Path) -> Scores:
