@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 from geoseg_agent.cli import main
+from geoseg_agent.logs import NAME
 
 SUPPORT = Path(__file__).parent
 
@@ -29,6 +31,8 @@ def here(*arguments, **environment):
     """The command line in this process and folder: exit code, and what it said where."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GEOSEG_")} | environment
     code = 0
+    logger = logging.getLogger(NAME)
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate  # the command sets them
     with (
         mock.patch.object(sys, "argv", ["geoseg", *map(str, arguments)]),
         mock.patch.dict(os.environ, clean, clear=True),
@@ -39,4 +43,7 @@ def here(*arguments, **environment):
             main()
         except SystemExit as ended:
             code = ended.code or 0
+        finally:
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)
     return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
