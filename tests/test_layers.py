@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,8 +21,13 @@ MODELS_MAY = {"torch", "torchvision", "open_clip", "sam3", "huggingface_hub", "s
 PURE = ("geometry", "fusion", "keypoints", "crop", "arrays", "masks", "errors", "protocols")
 
 
+@cache
 def imports(path, *, run_time_only=False):
     """Dotted names imported anywhere in the file; without those under TYPE_CHECKING if `run_time_only`."""
+    return tuple(_imports(path, run_time_only))
+
+
+def _imports(path, run_time_only):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = set()
     if run_time_only:

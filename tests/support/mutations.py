@@ -43,9 +43,7 @@ def mutations(tree, only=lambda _: True):
         if isinstance(parent, list):
             at = way[-1]
             for cut in ([*parent[:at], *parent[at + 1 :]], [*parent[:at], old, *parent[at:]]):
-                changed = copy.deepcopy(tree)
-                _at(changed, way[:-2])[way[-2]] = copy.deepcopy(cut)
-                yield path_of(way), changed
+                yield path_of(way), with_field(tree, way[:-1], cut)
 
 
 def path_of(way):
@@ -59,9 +57,11 @@ def _at(tree, way):
 
 
 def with_field(tree, way, value):
-    """A copy with another value in one place."""
-    changed = copy.deepcopy(tree)
-    _at(changed, way[:-1])[way[-1]] = value
+    """A copy with another value in one place; what is not on the way there is shared."""
+    if not way:
+        return value
+    changed = copy.copy(tree)
+    changed[way[0]] = with_field(tree[way[0]], way[1:], value)
     return changed
 
 
