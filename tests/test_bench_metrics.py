@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from geoseg_agent import errors
 from geoseg_agent.bench.metrics import METRICS, NOTHING, count, score
@@ -33,7 +34,7 @@ def masks(n, seed=0):
         yield first, first.copy() if number % 10 == 0 else second
 
 
-def scikit_learns(metrics, p, t, nothing):
+def scikit_learns(p, t, nothing):
     """Tables and scores of (pixels, pairs) masks, each pair a label of its own; `nothing` is what 0 / 0 is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -49,7 +50,6 @@ def scikit_learns(metrics, p, t, nothing):
 
 
 def test_two_thousand_pairs_agree_with_scikit_learn():
-    metrics = pytest.importorskip("sklearn.metrics")
     of_size, seen = defaultdict(list), set()
     for prediction, truth in masks(2000):
         of_size[truth.size].append((prediction, truth))
@@ -61,8 +61,8 @@ def test_two_thousand_pairs_agree_with_scikit_learn():
             np.array([*(mask.ravel() for mask in kind), group[0][0].ravel()]).T for kind in zip(*group, strict=True)
         )
         p, t = p.astype(np.uint8), t.astype(np.uint8)
-        tables, unequal = scikit_learns(metrics, p, t, 0.0)
-        _, equal = scikit_learns(metrics, p, t, 1.0)
+        tables, unequal = scikit_learns(p, t, 0.0)
+        _, equal = scikit_learns(p, t, 1.0)
         for at, (prediction, truth) in enumerate(group):
             counts, scores = score(prediction, truth)
             wanted = equal if np.array_equal(prediction, truth) else unequal  # the convention, in its words
