@@ -225,3 +225,69 @@ def test_only_the_last_phrases_are_remembered():
     by.from_text(encoded, "phrase 0")
     assert len(model.read) == 102
     assert len(by._phrases) == 64
+
+
+def corrected(earlier, positive):
+    """What points make of an earlier mask; the model knows one object, the left half."""
+    left = np.full((3, 64, 64), UNSURE)
+    left[:, :, :32] = SURE
+    by = Sam3(Model(proposed=left, iou=[0.9, 0.1, 0.2]), device=CPU, resolution=112)
+    points = np.array([[3, 4], [20, 30]])[: len(positive)]
+    return by.from_points(by.encode(crop()), points, np.array(positive, dtype=np.bool_), earlier)
+
+
+def test_positive_points_add_their_object_to_an_earlier_mask():
+    earlier = np.zeros(SIZE, dtype=np.bool_)
+    earlier[:, 25:] = True
+    masks = corrected(earlier, [True])
+    assert masks.masks.shape == (1, *SIZE)
+    assert masks.scores == pytest.approx([0.9])
+    assert masks.masks[0, :, :13].all()
+    assert masks.masks[0, :, 25:].all()
+    assert not masks.masks[0, :, 18:25].any()
+
+
+def test_negative_points_alone_take_their_object_from_an_earlier_mask():
+    masks = corrected(np.ones(SIZE, dtype=np.bool_), [False])
+    assert not masks.masks[0, :, :13].any()
+    assert masks.masks[0, :, 18:].all()
+    assert masks.scores == pytest.approx([0.9])
+
+
+def test_the_points_of_one_side_speak_against_the_object_of_the_other():
+    model = Model(proposed=halves())
+    asked = []
+    model.sam_prompt_encoder = _Heard(asked)
+    by = Sam3(model, device=CPU, resolution=112)
+    by.from_points(by.encode(crop()), np.array([[3, 4], [20, 30]]), np.array([True, False]), np.ones(SIZE, np.bool_))
+    assert [labels.tolist() for labels in asked] == [[[1, 0]], [[0, 1]]]
+
+
+class _Heard:
+    """A prompt encoder that keeps the labels of the points."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __call__(self, points, **_):
+        self.labels.append(points[1])
+        return None, None
+
+    def get_dense_pe(self):
+        return None
+
+
+def test_an_earlier_mask_without_points_stays_as_it_is_and_has_no_score():
+    earlier = np.zeros(SIZE, dtype=np.bool_)
+    earlier[3:9, 5:20] = True
+    masks = corrected(earlier, [])
+    assert np.array_equal(masks.masks[0], earlier)
+    assert masks.scores is None
+
+
+def test_an_earlier_mask_that_loses_everything_is_none():
+    earlier = np.zeros(SIZE, dtype=np.bool_)
+    earlier[:, :10] = True
+    masks = corrected(earlier, [False])
+    assert masks.masks.shape == (0, *SIZE)
+    assert len(masks.scores) == 0

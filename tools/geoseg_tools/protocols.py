@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
 
@@ -32,8 +32,15 @@ class Segmenter(Protocol):
         """What both prompts share for this crop; opaque to the caller."""
         ...
 
-    def from_points(self, encoded: Any, points: Points, positive: NDArray[np.bool_]) -> Masks:
-        """Masks from `points` (n, 2) x, y in the crop frame; `positive` (n,) is False where to exclude."""
+    def from_points(
+        self, encoded: Any, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
+        """Masks from `points` (n, 2) x, y in the crop frame; `positive` (n,) is False where to exclude.
+
+        With `earlier`, (h, w) bool in the crop frame, the points correct that mask: positive ones add to it, negative
+        ones remove from it, what is far from them and unlike them stays as it was. Then one mask comes back, or none
+        where nothing is left, and the points may be negative only.
+        """
         ...
 
     def from_text(self, encoded: Any, phrase: str) -> Masks:

@@ -6,7 +6,7 @@ since it can weigh what was clicked against what was excluded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.ndimage import binary_fill_holes
@@ -28,7 +28,11 @@ _NOISE = 0.05
 _REACH = 6.0
 _ALIKE = 1.0
 _FLOOR = 0.15
+_OWN = 0.25
 _FIXED = 50.0
+
+HELD = 0.4
+"""Belief in an earlier mask: as firm as the belief that what nobody clicked is not meant."""
 
 
 def grow(layer: Layer, cells: NDArray[np.int64]) -> Mask:
@@ -75,6 +79,48 @@ def regress(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64])
     Returns:
         (n,) float64, n superpixels.
     """
+    prior = np.full(layer.count, _PRIOR)
+    at, sign, shift = _shift(layer, inside, outside, prior)
+    belief = np.clip(prior + shift, -1, 1)
+    own = np.full(layer.count, _OWN)
+    belief[at], own[at] = sign, _FIXED
+    return np.clip(layer.smooth(belief, own), -1, 1)
+
+
+def amend(
+    layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64], share: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How far clicks move an earlier belief, which is `HELD` where a mask is and -`HELD` where it is not.
+
+    A superpixel of the mask leaves it where the sum falls below 0, one outside joins where it rises above 0. The
+    clicked superpixels end at 1 or -1; what is far from them and unlike them hardly moves.
+
+    Args:
+        layer: the window.
+        inside: superpixels clicked as target.
+        outside: superpixels clicked as not; they win over `inside`.
+        share: (n,) part of every superpixel that the earlier mask holds, 0..1.
+
+    Returns:
+        (n,) float64, -1 - HELD..1 + HELD.
+    """
+    prior = np.where(share > 0.5, HELD, -HELD)
+    at, sign, shift = _shift(layer, inside, outside, prior)
+    own = np.full(layer.count, _OWN)
+    shift = np.clip(prior + shift, -1, 1) - prior
+    shift[at], own[at] = sign * (1 + HELD), _FIXED
+    return np.clip(layer.smooth(shift, own), -1 - HELD, 1 + HELD)
+
+
+class _Shift(NamedTuple):
+    """Clicked superpixels, their sign, and how far all superpixels move from their prior mean."""
+
+    at: NDArray[np.int64]
+    sign: NDArray[np.float64]
+    by: NDArray[np.float64]
+
+
+def _shift(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64], prior: NDArray[np.float64]) -> _Shift:
     inside = np.setdiff1d(inside, outside)
     at = np.r_[inside, outside]
     sign = np.r_[np.ones(len(inside)), -np.ones(len(outside))]
@@ -88,8 +134,5 @@ def regress(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64])
     among = kernel[:, at]
     # Geodesic distances make no exact kernel; the symmetric part with a little more noise is one in practice.
     among = (among + among.T) / 2 + _NOISE * np.eye(len(at))
-    solution = np.linalg.lstsq(among, sign - _PRIOR, rcond=None)[0]
-    belief = np.clip(_PRIOR + kernel.T @ solution, -1, 1)
-    own = np.full(layer.count, 0.25)
-    belief[at], own[at] = sign, _FIXED
-    return np.clip(layer.smooth(belief, own), -1, 1)
+    solution = np.linalg.lstsq(among, sign - prior[at], rcond=None)[0]
+    return _Shift(at, sign, kernel.T @ solution)

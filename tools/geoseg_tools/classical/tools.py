@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from geoseg_tools.classical import ops
 from geoseg_tools.classical.boxmode import GATE, Marks, explains, foreground, within
 from geoseg_tools.classical.cache import evidence_of
 from geoseg_tools.classical.heat import heat, sample
 from geoseg_tools.classical.layer import Layer, layer_of
 from geoseg_tools.classical.parser import read
-from geoseg_tools.classical.points import grow, regress
-from geoseg_tools.classical.upscale import above
+from geoseg_tools.classical.points import HELD, amend, grow, regress
+from geoseg_tools.classical.upscale import above, reduced
 from geoseg_tools.geometry import Box
 from geoseg_tools.masks import Masks, tight
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.classical.boxmode import Foreground
     from geoseg_tools.classical.ops import Map
     from geoseg_tools.crop import Crop
@@ -91,15 +92,23 @@ class ClassicalTools:
         """The crop, ready for both prompts; the work is done by the first of them."""
         return Encoded(crop)
 
-    def from_points(self, encoded: Encoded, points: Points, positive: NDArray[np.bool_]) -> Masks:
-        """The region of the positive points without the negative ones; one mask, none without a positive."""
-        if not positive.any():
+    def from_points(
+        self, encoded: Encoded, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
+        """The region of the positive points without the negative ones; one mask, none without a positive.
+
+        With `earlier`, (h, w) bool of the RoI, that mask as the points correct it. Its own pixels stay where no click
+        changes what is believed of them.
+        """
+        if earlier is None and not positive.any():
             return _none(encoded)
         layer, crop = encoded.layer, encoded.crop
         cells = _cells(encoded, points)
         marked = layer.labels[cells[:, 1], cells[:, 0]].astype(np.int64)
         outside = np.unique(marked[~positive])
         inside = np.setdiff1d(marked[positive], outside)
+        if earlier is not None:
+            return _amended(encoded, inside, outside, earlier)
         if encoded.boxed:
             # Without a negative point the box knows better than a kernel how far its target reaches.
             belief = regress(layer, inside, outside) if len(outside) else None
@@ -147,16 +156,51 @@ def _cells(encoded: Encoded, points: Points) -> NDArray[np.int64]:
     return cells.astype(np.int64)
 
 
+def _amended(encoded: Encoded, inside: NDArray[np.int64], outside: NDArray[np.int64], earlier: Mask) -> Masks:
+    """The earlier mask, changed only where the clicks move a pixel of it over the boundary."""
+    crop, layer = encoded.crop, encoded.layer
+    roi = crop.roi.relative_to(layer.window)
+    held = reduced(earlier, layer.window.size, roi, layer.valid.shape)
+    share = layer.mean(held)
+    if not len(inside) and not len(outside):
+        return _answer(encoded, earlier, HELD)
+    moved = amend(layer, inside, outside, share)
+    most = 1 + HELD
+    pixel = layer.pixels((moved / most + 1) / 2)
+    for settled, value in ((inside, 1.0), (outside, 0.0)):
+        pixel[np.isin(layer.labels, settled)] = value
+    belief = np.where(share > 0.5, HELD, -HELD) + moved
+    low, high = (1 - HELD / most) / 2, (1 + HELD / most) / 2
+    pixel[_crumbs(held > 0, pixel <= low, (belief > 0)[layer.labels])] = 0
+    # Pixel by pixel, so that what is removed leaves no fringe in superpixels that it only reaches into.
+    joins = above(pixel, layer.window.size, roi, high)
+    stays = above(pixel, layer.window.size, roi, low)
+    return _answer(encoded, np.where(earlier, stays, joins), float(np.abs(belief).mean()))
+
+
+def _crumbs(held: Mask, gone: Mask, believed: Mask) -> Mask:
+    """(h, w) bool: what hung on the part of a mask that is gone, mostly in superpixels that were never of the mask."""
+    left = ops.components(held & ~gone)
+    hung = np.zeros(len(left.area), np.bool_)
+    hung[left.labels[ops.dilate(held & gone, 1)]] = True
+    return ops.dilate(left.only(hung & (left.mean(believed) < 0.5)), 1) & ~(believed & ~held)
+
+
 def _cut(encoded: Encoded, found: Foreground, ceiling: float = 1.0, notes: tuple[str, ...] = ()) -> Masks:
     return _masks(encoded, found.probability, found.threshold, ceiling * found.expected, notes)
 
 
 def _masks(encoded: Encoded, values: Map, threshold: float, score: float, notes: tuple[str, ...] = ()) -> Masks:
     """Values at layer resolution as one mask of the RoI, never on invalid pixels."""
-    crop, window = encoded.crop, encoded.layer.window
-    mask = above(values, window.size, crop.roi.relative_to(window), threshold)
+    window = encoded.layer.window
+    return _answer(encoded, above(values, window.size, encoded.crop.roi.relative_to(window), threshold), score, notes)
+
+
+def _answer(encoded: Encoded, mask: Mask, score: float, notes: tuple[str, ...] = ()) -> Masks:
+    """One mask of the RoI, or none where it is empty; never on invalid pixels."""
+    crop = encoded.crop
     if crop.valid is not None:
-        mask &= crop.valid
+        mask = mask & crop.valid
     if not mask.any():
         return _none(encoded, notes)
     return Masks(crop.size, (tight(mask),), np.array([min(max(score, 0.0), 1.0)]), notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from geoseg_tools.geometry import Box
@@ -32,6 +33,21 @@ def above(values: Map, size: Size, box: Box, threshold: float = 0.5) -> Mask:
         rows = values[top[part]] * (1 - share) + values[bottom[part]] * share
         out[part] = rows[:, left] * (1 - share_x) + rows[:, right] * share_x > threshold
     return out
+
+
+def reduced(mask: Mask, size: Size, box: Box, working: Size) -> Map:
+    """The share of every cell that a mask holds which lies at `box` of a scene of `size` (H, W).
+
+    Returns:
+        (h, w) float32 at `working` size (h, w), 0..1.
+    """
+    whole = np.zeros(size, np.uint8)
+    whole[box.slices] = mask
+    whole *= np.uint8(255)
+    smaller = working[0] * working[1] < size[0] * size[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_NEAREST
+    small = cv2.resize(whole, (working[1], working[0]), interpolation=how)
+    return np.asarray(small, np.float32) / np.float32(255)
 
 
 def _weights(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from geoseg_tools import devices
 from geoseg_tools.errors import ToolError
-from geoseg_tools.masks import Masks
+from geoseg_tools.masks import Masks, tight
 from geoseg_tools.sam3 import upstream
 from geoseg_tools.sam3.encoded import Encoded
 from geoseg_tools.sam3.holes import filled
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from geoseg_tools.arrays import Points, Size
+    from geoseg_tools.arrays import Mask, Points, Size
     from geoseg_tools.crop import Crop
 
 T = TypeVar("T")
@@ -101,24 +101,33 @@ class Sam3:
         """
         return self._run(f"answering a phrase on a crop of {_said(encoded.size)}", self._asked, encoded, phrase)
 
-    def from_points(self, encoded: Encoded, points: Points, positive: NDArray[np.bool_]) -> Masks:
+    def from_points(
+        self, encoded: Encoded, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
         """The mask of one object: of three proposals that of the best predicted IoU, which is its score.
 
-        Small holes in it are filled, see `holes`.
+        Small holes in it are filled, see `holes`. An `earlier` mask gains the object of the positive points and
+        loses that of the negative ones, each with the points of the other side against it; the score is then the
+        mean of what the model predicts for the two. The model's own way, an earlier result of its as a dense
+        prompt, wants that result's logits and describes one object; a mask of many objects has neither.
 
         Args:
             encoded: from `encode`.
             points: (n, 2) int64 x, y in pixels of the crop.
-            positive: (n,) bool, False where the object is not; without any True there is no mask.
+            positive: (n,) bool, False where the object is not; without any True there is no object.
+            earlier: (h, w) bool in pixels of the crop, the mask to correct, or None.
 
         Raises:
             ToolError: the model gave something that is not a finite number.
             MemoryExhausted: the device has no more memory.
         """
-        if not positive.any():
-            return Masks(encoded.size, (), np.zeros(0))
+        nothing = Masks(encoded.size, (), np.zeros(0))
         doing = f"answering points on a crop of {_said(encoded.size)}"
-        return self._run(doing, self._pointed, encoded, points, positive)
+        added = self._run(doing, self._pointed, encoded, points, positive) if positive.any() else nothing
+        if earlier is None:
+            return added
+        removed = self._run(doing, self._pointed, encoded, points, ~positive) if not positive.all() else nothing
+        return _corrected(earlier, added, removed)
 
     def count_passes(self, crop: Crop) -> int:
         """How often the image backbone runs for a crop, a phrase and a point; once, where the encoding is shared.
@@ -206,6 +215,14 @@ class Sam3:
             torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half),
         ):
             return job(*args)
+
+
+def _corrected(earlier: Mask, added: Masks, removed: Masks) -> Masks:
+    """`earlier` with one object and without another; no mask where nothing is left, no score without an object."""
+    mask = (earlier | added.union()) & ~removed.union()
+    parts = (tight(mask),) if mask.any() else ()
+    predicted = np.concatenate([cast("NDArray[np.float64]", found.scores) for found in (added, removed)])
+    return Masks(added.size, parts, np.full(len(parts), predicted.mean()) if len(predicted) else None)
 
 
 def _and_region(masks: Masks, logits: torch.Tensor, presence: float) -> Masks:
