@@ -6,6 +6,7 @@
     ground            what and where                       skipped when the caller or the variant says so
     segment_target    for each target, together
     correct           the model looks at the result       when rounds of review are wanted
+    agreement         the same on changed copies           when stability is wanted
     Segmentation      finished trace
 
 It holds no retries, threads, clocks or environment access: those have one place each, behind the seams.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from structlog.contextvars import bound_contextvars
 
+from geoseg_agent import clicks
 from geoseg_agent.admission import Gate, closed
 from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
 from geoseg_agent.correct import Corrected, correct
@@ -29,13 +31,14 @@ from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
-from geoseg_agent.routes import segment_target
+from geoseg_agent.routes import segment_clicked, segment_target
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.settings import Settings
+from geoseg_agent.steadiness import Reruns
 from geoseg_agent.trace.model import PromptRecord
-from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingToolbox, recording
+from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingSteadiness, RecordingToolbox, recording
 from geoseg_agent.trace.store import Store
-from geoseg_agent.types import MAX_PHRASE, GroundingReply, Hints, Query, Target, clean_phrase
+from geoseg_agent.types import MAX_PHRASE, GroundingReply, Target, clean_phrase
 from geoseg_agent.versions import versions
 from geoseg_tools.geometry import whole
 
@@ -47,10 +50,11 @@ if TYPE_CHECKING:
     import PIL.Image
     from numpy.typing import NDArray
 
+    from geoseg_agent.clicks import Asked
     from geoseg_agent.method import Method
-    from geoseg_agent.seams import Grounder, Toolbox
+    from geoseg_agent.seams import Grounder, Steadiness, Toolbox
     from geoseg_agent.trace.recorder import Recorder
-    from geoseg_agent.types import TargetMask
+    from geoseg_agent.types import Hints, TargetMask
 
     Picture = str | os.PathLike[str] | NDArray[np.uint8] | PIL.Image.Image | Image
 
@@ -62,6 +66,7 @@ class Agent:
         settings: defaults to `Settings()`, that is, the environment.
         grounder: replaces the one that the settings name.
         toolbox: replaces the one that the settings name; it is closed with the Agent.
+        steadiness: replaces how `settings.stability` is measured; replay knows it from the trace.
 
     Use it on one event loop.
 
@@ -70,7 +75,12 @@ class Agent:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, grounder: Grounder | None = None, toolbox: Toolbox | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        grounder: Grounder | None = None,
+        toolbox: Toolbox | None = None,
+        steadiness: Steadiness | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self._guarded = GuardedToolbox(toolbox or toolbox_of(self.settings))
@@ -87,6 +97,8 @@ class Agent:
         self._writing = Lane("write")
         folder = self.settings.traces
         self._store = None if folder == "none" else Store(Path(folder), self._writing)
+        runs = steadiness or Reruns(found, self._guarded, self.method, self._reading)
+        self._steadiness = RecordingSteadiness(runs)
         self._closed = False
         log.info("ready", grounder=self._grounder.engine, tools=self._tools.engine, profile=self.settings.profile)
 
@@ -123,14 +135,22 @@ class Agent:
         await self._guarded.warm_up()
 
     async def segment(
-        self, image: Picture, query: str, *, hints: Hints | None = None, deadline: float | None = None
+        self,
+        image: Picture,
+        query: str | None = None,
+        *,
+        hints: Hints | None = None,
+        previous: Segmentation | None = None,
+        deadline: float | None = None,
     ) -> Segmentation:
-        """Ask `image` for what `query` refers to.
+        """Ask `image` for what `query` refers to, or for what the points in `hints` are on.
 
         Args:
             image: a path, an (H, W, 3) uint8 RGB array, a Pillow image, or an `Image`.
-            query: an open question or description, 1 to 2000 characters.
+            query: an open question or description, 1 to 2000 characters; None where points say it all.
             hints: what the caller already knows: a box, points, a phrase.
+            previous: an answer on the same image that the points of `hints` correct: on a thing that is missing, or
+                (x, y, False) on one that should not be there. Nothing is grounded again.
             deadline: seconds from admission; default `settings.deadline`.
 
         Returns:
@@ -139,18 +159,17 @@ class Agent:
         Raises:
             GeoSegError: one of the tree in `geoseg_agent.errors`; never an ExceptionGroup.
         """
-        question, known = Query(query), hints or Hints()
+        asked = clicks.asked(query, hints, previous)
         tape: Recorder | None = None
         with first_error(), _told_of(lambda: tape):
             async with self._gate.enter(self.settings.deadline if deadline is None else deadline) as clock_stopped:
                 picture = await self._read(image)
-                known.check(picture.size)
+                asked.check(picture, previous, self.method)
                 with clock_stopped():
                     await self.warm_up()
-                header = self._header(picture, question, known)
-                async with recording(self._store, header) as tape:
+                async with recording(self._store, self._header(picture, asked)) as tape:
                     with bound_contextvars(trace_id=tape.id):
-                        answer = await self._answer(picture, question, known, tape.id)
+                        answer = await self._answer(picture, asked, tape.id)
                         log.info("answered", status=answer.status, targets=len(answer.targets))
                         return await tape.finish(answer)
 
@@ -160,11 +179,13 @@ class Agent:
         limits: dict[str, Any] = {"bands": self.settings.bands, "max_pixels": self.settings.max_pixels}
         return await self._reading.run(as_image, image, **limits)
 
-    async def _answer(self, image: Image, query: Query, hints: Hints, trace_id: str) -> Segmentation:
-        reply = await self._ground(image, query, hints)
+    async def _answer(self, image: Image, asked: Asked, trace_id: str) -> Segmentation:
+        query, hints = asked.query, asked.hints
+        reply = await self._ground(image, asked)
+        segment_one = segment_clicked if asked.clicked else segment_target
 
         async def segmented(target: Target, number: int) -> TargetMask:
-            return await segment_target(self._tools, self.method, image, _named(target, hints), hints, number)
+            return await segment_one(self._tools, self.method, image, hints.named(target), hints, number)
 
         async with TaskGroup() as together:
             tasks = [
@@ -172,50 +193,60 @@ class Agent:
                 for number, target in enumerate(reply.targets, start=1)
             ]
         result = Corrected(tuple(task.result() for task in tasks), None, ())
-        if self._grounds(hints) and self._reviewer.rounds:
+        if self._grounds(asked) and self._reviewer.rounds:
             result = await correct(self._reviewer, segmented, image, query, result.targets)
-        return Segmentation(
+        answer = Segmentation(
             image=image,
             query=query.text,
             status=reply.status,
             targets=result.targets,
             confidence=_confidence(result),
-            engine=self._engine(hints),
+            engine=self._engine(asked),
             reasoning=reply.reasoning,
             notes=_notes((*reply.notes, *result.notes), result.targets, hints, self.method),
             trace_id=trace_id,
+            hints=hints,
         )
+        if not (self.settings.stability and answer.targets):
+            return answer
+        agreed = await self._steadiness.agreements(answer, self.settings.stability)
+        return replace(answer, confidence=sum(agreed) / len(agreed))
 
-    async def _ground(self, image: Image, query: Query, hints: Hints) -> GroundingReply:
-        if self._grounds(hints):
+    async def _ground(self, image: Image, asked: Asked) -> GroundingReply:
+        query, hints = asked.query, asked.hints
+        if self._grounds(asked):
             return await self._grounder.ground(image, query)
+        box = hints.box or whole(image.size)
+        if asked.clicked:
+            phrase = hints.phrase or query.text[:MAX_PHRASE] or clicks.PHRASE
+            return GroundingReply("found", (Target(box, phrase),), "The points come from the caller.")
         phrase = hints.phrase or clean_phrase(query.text[:MAX_PHRASE], error=QueryError)
         cut = len(query.text) > MAX_PHRASE and hints.phrase is None
         return GroundingReply(
             "found",
-            (Target(hints.box or whole(image.size), phrase),),
+            (Target(box, phrase),),
             "The box comes from the caller." if hints.box else "The whole image is the target: nothing was grounded.",
             (f"Only the first {MAX_PHRASE} characters of the query were used as a phrase.",) if cut else (),
         )
 
-    def _grounds(self, hints: Hints) -> bool:
-        return hints.box is None and self.method.plan.grounds
+    def _grounds(self, asked: Asked) -> bool:
+        return not asked.clicked and asked.hints.box is None and self.method.plan.grounds
 
-    def _engine(self, hints: Hints) -> str:
+    def _engine(self, asked: Asked) -> str:
         tools = self._tools.engine
-        return engine_name(self._grounder.engine, tools) if self._grounds(hints) else tools
+        return engine_name(self._grounder.engine, tools) if self._grounds(asked) else tools
 
-    def _header(self, image: Image, query: Query, hints: Hints) -> Header:
+    def _header(self, image: Image, asked: Asked) -> Header:
         return Header(
-            engine=self._engine(hints),
+            engine=self._engine(asked),
             versions=versions(),
             weights=dict(self._tools.weights),
             settings=self.settings.recorded(),
             method=self.method.as_dict(),
             image=image,
-            query=query,
-            hints=hints,
-            prompt=self._prompt if self._grounds(hints) else None,
+            query=asked.query,
+            hints=asked.hints,
+            prompt=self._prompt if self._grounds(asked) else None,
         )
 
 
@@ -235,11 +266,6 @@ def _prompt(grounder: Grounder) -> PromptRecord | None:
     """What a model is asked with, by a grounder whose conversation the trace holds."""
     prompt = getattr(grounder, "prompt", None) if getattr(grounder, "traced_inside", False) else None
     return prompt and PromptRecord(name=prompt.name, version=prompt.version, sha256=prompt.sha256)
-
-
-def _named(target: Target, hints: Hints) -> Target:
-    """The target under the caller's phrase, where there is one."""
-    return target if hints.phrase is None else replace(target, phrase=hints.phrase)
 
 
 def _confidence(result: Corrected) -> float | None:

@@ -99,9 +99,15 @@ def toolbox_of(settings: Settings) -> Toolbox:
     if settings.tools == "classical":
         from geoseg_agent.toolbox import LocalToolbox, Makers  # noqa: PLC0415 - only when chosen
         from geoseg_tools.classical import TOOL_DEFAULTS, ClassicalTools  # noqa: PLC0415 - loads OpenCV
+        from geoseg_tools.classical.features import WORKING_SIDE  # noqa: PLC0415 - as above
 
-        seats = [Makers(ClassicalTools, ClassicalTools)] * _lanes()
-        return LocalToolbox("offline-baseline", seats, defaults=TOOL_DEFAULTS, max_encoded=settings.max_encoded)
+        return LocalToolbox(
+            "offline-baseline",
+            [Makers(ClassicalTools, ClassicalTools)] * _lanes(),
+            defaults=TOOL_DEFAULTS,
+            max_encoded=settings.max_encoded,
+            working_side=WORKING_SIDE,
+        )
     if settings.tools == "models":
         from geoseg_agent.models import models_toolbox  # noqa: PLC0415 - only when chosen
 

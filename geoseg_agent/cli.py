@@ -61,7 +61,9 @@ def _root(
 @app.command()
 def segment(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, TIFF or GeoTIFF.", show_default=False)],
-    query: Annotated[str, typer.Argument(help="An open question or a description.", show_default=False)],
+    query: Annotated[
+        str | None, typer.Argument(help="An open question or a description; not needed with --point.")
+    ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files; default geoseg-out/IMAGE-NAME.")
     ] = None,
@@ -70,7 +72,8 @@ def segment(
         str | None, typer.Option(help="x1,y1,x2,y2 in pixels: you know the place, so grounding is skipped.")
     ] = None,
     point: Annotated[
-        list[str] | None, typer.Option(help="x,y in pixels, on the thing; -x,y for a point not on it. Repeatable.")
+        list[str] | None,
+        typer.Option(help="x,y in pixels, on the thing; -x,y for a point not on it. Repeatable; needs no QUERY."),
     ] = None,
     phrase: Annotated[
         str | None, typer.Option(help="What to call the thing, instead of the grounder's words.")
@@ -92,10 +95,13 @@ def segment(
     verify_rounds: Annotated[
         int | None, typer.Option(help="Times the model may look at the result and correct it, 0 to 3.")
     ] = None,
+    stability: Annotated[
+        int | None, typer.Option(help="Changed copies to run again, 2 or 4: how well they agree is the confidence.")
+    ] = None,
     deadline: Annotated[float | None, typer.Option(help="Seconds the query may take; default 120.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
 ) -> None:
-    """Segment what QUERY refers to in IMAGE.
+    """Segment what QUERY refers to in IMAGE, or what the points are on.
 
     Writes mask.png and overlay.png, and for a georeferenced image mask.tif (same grid), targets.geojson (WGS 84)
     and targets.gpkg (native CRS). Every query leaves a trace that `geoseg replay` runs again without the image.
@@ -104,6 +110,7 @@ def segment(
 
     - `geoseg segment scene.tif "the largest field"`
     - `geoseg segment port.png "Where could ducks swim?" --json | jq .confidence`
+    - `geoseg segment scene.tif --point 200,150 --point -400,290`
     - `geoseg segment scene.tif "warehouse" --box 120,80,420,300 --point 200,150 --point -400,290`
     - `GEOSEG_GROUNDER=scripted:boxes.json geoseg segment scene.tif "the halls"`
     - `GEOSEG_BASE_URL=http://localhost:8000/v1 geoseg segment scene.tif "where could I seek medical help?"`
@@ -119,11 +126,11 @@ def segment(
         "bands": bands,
         "traces": traces,
     }
-    given |= {"samples": samples, "verify_rounds": verify_rounds, "deadline": deadline}
+    given |= {"samples": samples, "verify_rounds": verify_rounds, "stability": stability, "deadline": deadline}
     try:
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
-        with progress(f"Asking {image.name}: {query}"):
+        with progress(f"Asking {image.name}: {query or phrase or 'what is at the points'}"):
             answer = _asked(settings, image, query, hints)
             files = answer.save(out_folder or Path("geoseg-out") / image.stem)
     except GeoSegError as error:
@@ -173,7 +180,7 @@ def _numbers(option: str, text: str, count: int) -> list[int]:
     return numbers
 
 
-def _asked(settings: Settings, image: Path, query: str, hints: Hints) -> Segmentation:
+def _asked(settings: Settings, image: Path, query: str | None, hints: Hints) -> Segmentation:
     try:
         return asyncio.run(_ask(settings, image, query, hints))
     except KeyboardInterrupt:
@@ -182,7 +189,7 @@ def _asked(settings: Settings, image: Path, query: str, hints: Hints) -> Segment
         raise
 
 
-async def _ask(settings: Settings, image: Path, query: str, hints: Hints) -> Segmentation:
+async def _ask(settings: Settings, image: Path, query: str | None, hints: Hints) -> Segmentation:
     from geoseg_agent.agent import Agent  # noqa: PLC0415 - as above
 
     async with Agent(settings) as agent:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.types import GroundingReply, Query, TargetMask
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
 
 
@@ -112,6 +112,7 @@ class GuardedToolbox:
         self.engine = inner.engine
         self.defaults = inner.defaults
         self.fixed: Mapping[str, Any] = getattr(inner, "fixed", {})
+        self.working_side: int | None = getattr(inner, "working_side", None)
 
     @property
     def weights(self) -> Mapping[str, str]:
@@ -150,10 +151,13 @@ class GuardedToolbox:
             raise ToolFailed(f"similarity gave {heat.dtype} of shape {heat.shape}, not a finite (gh, gw) grid")
         return heat.astype(np.float32, copy=False)
 
-    async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
-        """As `Toolbox.from_points`."""
+    async def from_points(
+        self, handle: _Handle, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
+        """As `Toolbox.from_points`; tools that know of no earlier mask work as long as there is none."""
+        more = () if earlier is None else (earlier,)
         with faults("points"):
-            return _checked(await self.inner.from_points(handle.inner, points, positive), handle.crop)
+            return _checked(await self.inner.from_points(handle.inner, points, positive, *more), handle.crop)
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""

@@ -7,7 +7,8 @@ encode(crop)  beside  similarity(crop, phrase)
   route B: from_text                                                  does not wait for A
 mask, rule = fuse(A, B), limited to `within`                          pure
 
-A variant of the method may leave a route out; it then counts as invalid (Eq. 6).
+A variant of the method may leave a route out; it then counts as invalid (Eq. 6). Where the caller only points,
+route A runs from these points alone: there are no words for a similarity map or for route B.
 """
 
 from __future__ import annotations
@@ -64,19 +65,50 @@ async def segment_target(
     Raises:
         ToolFailed: a tool crashed; the other route's result is not used instead, but stays in the trace.
     """
+    crop = _crop(method, image, target, number)
+    return _target_mask(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target)
+
+
+async def segment_clicked(
+    tools: Toolbox, method: Method, image: Image, target: Target, hints: Hints, number: int
+) -> TargetMask:
+    """Segment target `number` from the caller's points alone; any mask counts, however small.
+
+    Raises:
+        ToolFailed: a tool crashed.
+    """
+    crop = _crop(method, image, target, number)
+    prompt = _with_points(_NO_KEYPOINTS, crop.roi, hints.points)
+    async with tools.encode(crop) as handle:
+        if hints.earlier is None:
+            points = await _from_points(tools, handle, crop.size, prompt, method)
+        else:
+            earlier = hints.earlier[crop.roi.slices]
+            points = await tools.from_points(handle, prompt.points, prompt.positive, earlier)
+    # A click on a small thing must not be lost to Eq. 6, so gamma is 0.
+    return _target_mask(_Routes(None, prompt, points, Masks(crop.size)), 0.0, crop, target)
+
+
+def _crop(method: Method, image: Image, target: Target, number: int) -> Crop:
     a, b = method.alpha, method.beta
     roi = refine(target.box, image.size, a, b, rounding=method.rounding, min_side=method.min_crop)
-    found = await _run(tools, method, image.crop(roi, target.box, number), target.phrase, hints)
+    return image.crop(roi, target.box, number)
 
+
+def _target_mask(found: _Routes, gamma: float, crop: Crop, target: Target) -> TargetMask:
+    """Fuse what the routes gave, within what the target is limited to."""
+    roi = crop.roi
     points_mask, text_mask = _union(found.points, roi.size), _union(found.text, roi.size)
-    started = bool(found.prompt.positive.any())
-    fused = fuse(points_mask, text_mask, has_keypoints=started, gamma=method.gamma)
+    fused = fuse(points_mask, text_mask, has_keypoints=len(found.prompt.points) > 0, gamma=gamma)
     mask = fused.mask if target.within is None else fused.mask & _placed(target.within, target.box, roi)
     score = _score(fused.rule, found.points, found.text)
     parts = found.text if fused.rule in {"both", "text"} else found.points
     notes = (*found.points.notes, *found.text.notes)
     if fused.rule == "both" and not fused.mask.any():
-        notes = (*notes, f"the two routes of target {number} ({target.phrase}) do not overlap, so its mask is empty")
+        notes = (
+            *notes,
+            f"the two routes of target {crop.target} ({target.phrase}) do not overlap, so its mask is empty",
+        )
     return TargetMask(
         target=target,
         roi=roi,
@@ -121,9 +153,8 @@ async def _from_points(tools: Toolbox, handle: Any, size: Size, prompt: _Prompt,
 
 
 _NO_POINTS = np.zeros((0, 2), dtype=np.int64)
-_NO_PROMPT = _Prompt(
-    Keypoints(_NO_POINTS, np.zeros(0), _NO_POINTS, np.zeros(0)), _NO_POINTS, np.zeros(0, dtype=np.bool_)
-)
+_NO_KEYPOINTS = Keypoints(_NO_POINTS, np.zeros(0), _NO_POINTS, np.zeros(0))
+_NO_PROMPT = _Prompt(_NO_KEYPOINTS, _NO_POINTS, np.zeros(0, dtype=np.bool_))
 
 
 def _prompt(heat: Heat, roi: Box, hints: tuple[PointHint, ...], method: Method) -> _Prompt:
@@ -136,6 +167,11 @@ def _prompt(heat: Heat, roi: Box, hints: tuple[PointHint, ...], method: Method) 
         raise ToolFailed(
             f"no keypoints can be picked: {error}", hint="the stock picker wants a square grid"
         ) from error
+    return _with_points(keypoints, roi, hints)
+
+
+def _with_points(keypoints: Keypoints, roi: Box, hints: tuple[PointHint, ...]) -> _Prompt:
+    """The keypoints and the caller's points that lie in the region."""
     inside = [p for p in hints if roi.x1 <= p.x < roi.x2 and roi.y1 <= p.y < roi.y2]
     given = np.array([(p.x - roi.x1, p.y - roi.y1) for p in inside], dtype=np.int64).reshape(-1, 2)
     positive = np.array([p.positive for p in inside], dtype=np.bool_)

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_agent.imagery import Image
+    from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.types import GroundingReply, Query
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
 
 
 class Grounder(Protocol):
     """Image and query in, targets out (stage 1).
+
+    One that answers by itself, and so may be asked again for nothing, says so with `asks_nobody = True`.
 
     Attributes:
         engine: what a result of this grounder is labelled with.
@@ -51,7 +54,8 @@ class Toolbox(Protocol):
     Validity is applied inside: no mask holds a nodata pixel.
 
     A toolset that has models to load may offer `async warm_up()` too: it is awaited before a query starts, so that a
-    missing weight file fails before anything is paid.
+    missing weight file fails before anything is paid. One that looks at every image at the same size may say so with
+    `working_side`, the long side in pixels.
 
     Attributes:
         engine: what a result of these tools is labelled with.
@@ -82,8 +86,13 @@ class Toolbox(Protocol):
         """
         ...
 
-    async def from_points(self, handle: Any, points: Points, positive: NDArray[np.bool_]) -> Masks:
-        """Masks from points (n, 2) x, y in the RoI frame; `positive` (n,) bool.
+    async def from_points(
+        self, handle: Any, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
+        """Masks from points (n, 2) x, y in the RoI frame; `positive` (n,) bool, False where to exclude.
+
+        `earlier`, (h, w) bool in the RoI frame, is a mask that the points correct; only then may all be negative. It
+        is left out of the call where there is none.
 
         Raises:
             ToolFailed: the tool crashed.
@@ -100,4 +109,20 @@ class Toolbox(Protocol):
 
     async def aclose(self) -> None:
         """Release models and threads; safe to call twice."""
+        ...
+
+
+class Steadiness(Protocol):
+    """How well an answer holds up on smaller, lighter and darker copies of the image (the setting `stability`)."""
+
+    async def agreements(self, answer: Segmentation, runs: int) -> tuple[float, ...]:
+        """IoU, 0..1, of the answer's mask with what each of `runs` changed copies comes to; all 0 for an empty mask.
+
+        Args:
+            answer: what was found.
+            runs: 2 or 4.
+
+        Raises:
+            ToolFailed: a tool crashed on a copy.
+        """
         ...

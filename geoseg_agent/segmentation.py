@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from geoseg_agent.types import Hints
 
 if TYPE_CHECKING:
     import os
@@ -24,7 +26,7 @@ class Segmentation:
 
     Attributes:
         image: the image asked about.
-        query: the question, as it was understood (stripped).
+        query: the question, as it was understood (stripped); empty where the caller only pointed.
         status: found, not_found or ambiguous. An empty mask with status found is possible: the two routes of a
             target may both be valid and not overlap; a note says so.
         targets: one entry per thing found, masks in the frame of their RoI.
@@ -34,6 +36,7 @@ class Segmentation:
         notes: remarks for the person who asked, one sentence each.
         trace_id: identifies the query in logs and traces.
         trace_path: the trace file, or None where traces are off or could not be saved.
+        hints: what the caller gave, with what an earlier answer was given.
     """
 
     image: Image
@@ -46,6 +49,12 @@ class Segmentation:
     notes: tuple[str, ...]
     trace_id: str
     trace_path: Path | None = None
+    hints: Hints = field(default_factory=Hints)
+
+    @property
+    def clicked(self) -> bool:
+        """Whether points said it all: without words, or on top of an earlier mask."""
+        return not self.query or self.hints.earlier is not None
 
     @cached_property
     def mask(self) -> Mask:

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     verify_rounds: int = Field(
         default=0, ge=0, le=3, description="times the model may look at its answer and correct"
     )
+    stability: int = Field(
+        default=0,
+        description="0 | 2 | 4: changed copies of the image to run again; their agreement is the confidence",
+    )
     attempts: int = Field(default=4, ge=1, le=20, description="most requests for one reply, re-asking included")
     call_timeout: float = Field(default=60.0, gt=0, description="seconds one request may take")
     endpoint_calls: int = Field(default=16, ge=1, description="requests at once on the endpoint")
@@ -142,6 +146,13 @@ class Settings(BaseSettings):
         variant = about.data.get("variant", "full")
         if value and not VARIANTS[variant].refines:
             raise ValueError(f"the variant {variant} has no margins: leave this out, or take another variant")
+        return value
+
+    @field_validator("stability")
+    @classmethod
+    def _copies(cls, value: int) -> int:
+        if value not in {0, 2, 4}:
+            raise ValueError("there are answers from 2 or 4 copies; 0 runs none")
         return value
 
     @field_validator("devices", mode="before")

@@ -23,13 +23,14 @@ _agents = WeakKeyDictionary()
 
 async def segment(
     image: Picture,
-    query: str,
+    query: str | None = None,
     *,
     hints: Hints | None = None,
+    previous: Segmentation | None = None,
     settings: Settings | None = None,
     deadline: float | None = None,
 ) -> Segmentation:
-    """Ask `image` for what `query` refers to; see `Agent.segment`.
+    """Ask `image` for what `query` refers to, or for what is at the points in `hints`; see `Agent.segment`.
 
     Calls in one event loop with equal settings share one Agent. It is closed with the loop, or by `aclose()`.
 
@@ -37,7 +38,7 @@ async def segment(
         GeoSegError: one of the tree in `geoseg_agent.errors`.
     """
     agent = await _agent(settings or Settings())
-    return await agent.segment(image, query, hints=hints, deadline=deadline)
+    return await agent.segment(image, query, hints=hints, previous=previous, deadline=deadline)
 
 
 async def aclose() -> None:

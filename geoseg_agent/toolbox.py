@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
     from geoseg_tools.protocols import Matcher, Segmenter
@@ -111,6 +111,7 @@ class LocalToolbox:
             the whole scene is found again, or the one with the least to do ("load").
         identity: crops with the same one share an encoding.
         keep: whether an encoding outlives its last user, for the next query on the same crop.
+        working_side: as `Toolbox` says.
     """
 
     def __init__(
@@ -124,8 +125,10 @@ class LocalToolbox:
         place: Literal["image", "load"] = "image",
         identity: Callable[[Crop], Hashable] = lambda crop: crop,
         keep: bool = False,
+        working_side: int | None = None,
     ) -> None:
         self.engine = engine
+        self.working_side = working_side
         self.defaults = defaults
         self.fixed = fixed
         self._place = place
@@ -179,10 +182,13 @@ class LocalToolbox:
         heat: Heat = await seat.ask(seat.matcher, _similarity, crop, phrase)
         return heat
 
-    async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
+    async def from_points(
+        self, handle: _Handle, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
         """As `Toolbox.from_points`."""
         encoded, seat = handle
-        masks: Masks = await seat.ask(seat.segmenter, _from_points, encoded, points, positive)
+        more = () if earlier is None else (earlier,)
+        masks: Masks = await seat.ask(seat.segmenter, _from_points, encoded, points, positive, *more)
         return masks
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
@@ -222,8 +228,8 @@ def _similarity(tool: Matcher, crop: Crop, phrase: str) -> Heat:
     return tool.similarity(crop, phrase)
 
 
-def _from_points(tool: Segmenter, encoded: Any, points: Points, positive: NDArray[np.bool_]) -> Masks:
-    return tool.from_points(encoded, points, positive)
+def _from_points(tool: Segmenter, encoded: Any, *prompt: Any) -> Masks:
+    return tool.from_points(encoded, *prompt)
 
 
 def _from_text(tool: Segmenter, encoded: Any, phrase: str) -> Masks:

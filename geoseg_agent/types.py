@@ -7,8 +7,8 @@ frame of its RoI; keypoints are pixel indices in the RoI frame. Sizes are (h, w)
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -53,6 +53,13 @@ class Query:
             raise QueryError(f"the query holds the control character U+{ord(bad):04X}", hint="remove it")
         object.__setattr__(self, "text", " ".join(text.split()))
 
+    @classmethod
+    def unsaid(cls) -> Self:
+        """No question in words, where the caller points instead; its text is empty."""
+        query = object.__new__(cls)
+        object.__setattr__(query, "text", "")
+        return query
+
 
 class PointHint(NamedTuple):
     """A pixel index x, y of the original image; `positive` False means: not this."""
@@ -62,17 +69,18 @@ class PointHint(NamedTuple):
     positive: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hints:
     """What the caller already knows.
 
     A box replaces grounding altogether; points join the keypoints of every target whose region holds them; a
-    phrase replaces the grounder's.
+    phrase replaces the grounder's. Points without a query say by themselves what is meant, also inside a box.
 
     Attributes:
         box: absolute pixels x1, y1, x2, y2 of the original image; a `Box` or a tuple of four ints.
         points: pixel indices (x, y) or (x, y, positive).
         phrase: 1 to 200 printable characters.
+        earlier: (H, W) bool, image frame: a mask that the points correct; copied. With it nothing is grounded.
 
     Raises:
         QueryError: a hint is malformed. Whether it fits the image is checked when there is one.
@@ -81,6 +89,7 @@ class Hints:
     box: Box | None = None
     points: tuple[PointHint, ...] = ()
     phrase: str | None = None
+    earlier: Mask | None = None
 
     def __post_init__(self) -> None:
         if self.box is not None and not isinstance(self.box, Box):
@@ -95,13 +104,25 @@ class Hints:
         object.__setattr__(self, "points", points)
         if self.phrase is not None:
             object.__setattr__(self, "phrase", clean_phrase(self.phrase, error=QueryError))
+        if self.earlier is not None:
+            object.__setattr__(self, "earlier", _mask(self.earlier))
+
+    def named(self, target: Target) -> Target:
+        """The target under the caller's phrase, where there is one."""
+        return target if self.phrase is None else replace(target, phrase=self.phrase)
 
     def check(self, size: Size) -> None:
         """Refuse hints that do not lie on an image of `size` (h, w).
 
         Raises:
-            QueryError: the box or a point lies outside.
+            QueryError: the box or a point lies outside, or the mask is of another size.
         """
+        if self.earlier is not None and self.earlier.shape != size:
+            raise QueryError(
+                f"the earlier mask has {self.earlier.shape[1]} x {self.earlier.shape[0]} pixels, the image "
+                f"{size[1]} x {size[0]}",
+                hint="it has to be a mask of this image, (H, W) bool",
+            )
         if self.box is not None and not whole(size).contains(self.box):
             raise QueryError(
                 f"hint box {tuple(self.box)} reaches over the image of {size[1]} x {size[0]} pixels",
@@ -121,6 +142,17 @@ def _point(point: tuple[int, ...]) -> PointHint:
             f"hint point {point!r} is not a point", hint="give (x, y) or (x, y, positive) in whole pixels"
         )
     return PointHint(x, y, bool(positive))
+
+
+def _mask(mask: object) -> Mask:
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.bool_ or not mask.size:
+        raise QueryError(
+            f"an earlier mask is an (H, W) bool array, got {type(mask).__name__}",
+            hint="use Segmentation.mask, or mask > 0 of an array of numbers",
+        )
+    kept = mask.copy()
+    kept.flags.writeable = False
+    return kept
 
 
 def clean_phrase(phrase: str, *, error: type[QueryError | InvalidReply] = InvalidReply) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from geoseg_agent.seams import Toolbox
     from geoseg_agent.trace.model import Seam, Trace
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
 
@@ -138,12 +138,15 @@ class MemoToolbox:
             lambda live: live.similarity(crop, phrase),
         )
 
-    async def from_points(self, handle: Crop, points: Points, positive: NDArray[np.bool_]) -> Masks:
+    async def from_points(
+        self, handle: Crop, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
         """As `Toolbox.from_points`; raises as `similarity`."""
-        asked = codec.points_input(handle, points, positive)
+        prompt = (points, positive) if earlier is None else (points, positive, earlier)
+        asked = codec.points_input(handle, *prompt)
 
         async def run(live: GuardedToolbox) -> Masks:
-            return await live.from_points(await self._encoded(live, handle), points, positive)
+            return await live.from_points(await self._encoded(live, handle), *prompt)
 
         return await self._answer("points", handle, asked, _masks, run)
 

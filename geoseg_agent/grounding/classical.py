@@ -22,6 +22,7 @@ class ClassicalGrounder:
     """
 
     engine = ENGINE
+    asks_nobody = True
 
     def __init__(self, lanes: int = 1) -> None:
         from geoseg_tools.classical import ground  # noqa: PLC0415 - OpenCV loads only where it is used

@@ -32,6 +32,8 @@ from geoseg_agent.trace.model import (
     ReplyRecord,
     Result,
     SimilarityRecord,
+    StabilityInput,
+    StabilityRecord,
     TargetRecord,
     TargetResult,
 )
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.types import Instance, TargetMask
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.keypoints import Keypoints
 
@@ -172,9 +174,35 @@ def phrase_input(crop: Crop, phrase: str) -> PhraseInput:
     return PhraseInput(**_crop(crop), phrase=phrase)
 
 
-def points_input(crop: Crop, points: Points, positive: NDArray[np.bool_]) -> PointsInput:
+def points_input(crop: Crop, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None) -> PointsInput:
     """What identifies a call with points."""
-    return PointsInput(**_crop(crop), points=points.tolist(), positive=positive.tolist())
+    return PointsInput(
+        **_crop(crop),
+        points=points.tolist(),
+        positive=positive.tolist(),
+        earlier=None if earlier is None else encode_mask(earlier),
+    )
+
+
+def stability_input(image: Image, runs: int) -> StabilityInput:
+    """What identifies a look at changed copies."""
+    return StabilityInput(image=image.sha256, size=list(image.size), runs=runs)
+
+
+def encode_agreements(agreements: tuple[float, ...]) -> StabilityRecord:
+    """The overlaps, in the order of the copies."""
+    return StabilityRecord(agreements=list(agreements))
+
+
+def decode_agreements(record: StabilityRecord, runs: int) -> tuple[float, ...]:
+    """As they were.
+
+    Raises:
+        ValueError: there is not one for each of `runs` copies.
+    """
+    if len(record.agreements) != runs:
+        raise ValueError(f"there are {len(record.agreements)} overlaps for {runs} copies")
+    return tuple(record.agreements)
 
 
 def _crop(crop: Crop) -> dict[str, Any]:
@@ -233,6 +261,7 @@ def encode_hints(hints: Hints) -> HintsRecord:
         box=None if hints.box is None else list(hints.box),
         points=[HintPoint(x=point.x, y=point.y, positive=point.positive) for point in hints.points],
         phrase=hints.phrase,
+        earlier=None if hints.earlier is None else encode_mask(hints.earlier),
     )
 
 
@@ -241,11 +270,13 @@ def decode_hints(record: HintsRecord) -> Hints:
 
     Raises:
         QueryError: a hint is malformed.
+        ValueError: the earlier mask is.
     """
     return Hints(
         box=None if record.box is None else Box(*record.box),
         points=tuple(PointHint(point.x, point.y, point.positive) for point in record.points),
         phrase=record.phrase,
+        earlier=None if record.earlier is None else decode_mask(record.earlier),
     )
 
 

@@ -37,6 +37,8 @@ def _prompted(trace: Trace) -> Iterator[str]:
         yield "prompt: there is one, but the grounder was asked without"
     if trace.prompt is not None and trace.hints.box is not None:
         yield "prompt: there is one, but the box came from the caller"
+    if trace.prompt is not None and (not trace.query or trace.hints.earlier is not None):
+        yield "prompt: there is one, but the caller only pointed"
     if trace.prompt is not None and trace.status == "done" and "endpoint" not in seams:
         yield "prompt: there is one, but no step that was asked with it"
 
@@ -81,7 +83,7 @@ def _outcome(trace: Trace) -> Iterator[str]:
 
 
 def _step(step: Step) -> Iterator[str]:
-    alone = step.seam == "ground" or step.seam in MODEL_SEAMS
+    alone = step.seam in {"ground", "stability"} or step.seam in MODEL_SEAMS
     if (step.target is None) != alone or (step.target is not None and step.target < 1):
         yield f"target: {step.target} does not go with {step.seam}"
     answered, failed = step.output is not None, step.error is not None

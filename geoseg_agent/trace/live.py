@@ -78,7 +78,7 @@ async def replay_live(
                 f"the trace says {trace.image.sha256}",
                 hint=f"it was {trace.image.path or trace.image.name}",
             )
-        answer = await agent.segment(picture, trace.query, hints=hints)
+        answer = await agent.segment(picture, trace.query or None, hints=hints)
     pairs = zip(masks, answer.targets, strict=True)
     return LiveReplay(trace, answer, tuple(iou(*recorded, now.mask, now.roi) for recorded, now in pairs))
 

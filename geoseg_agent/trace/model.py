@@ -31,6 +31,7 @@ from geoseg_agent.trace.record_base import (
     ReplyRecord,
     Rle,
     Seconds,
+    Sparse,
     StepRecord,
     TargetRecord,
 )
@@ -101,11 +102,26 @@ class PhraseInput(CropInput):
     phrase: str
 
 
-class PointsInput(CropInput):
-    """A crop and points on it, RoI frame; `positive` is False where to exclude."""
+class PointsInput(Sparse, CropInput):
+    """A crop and points on it, RoI frame; `positive` is False where to exclude; `earlier` is what they correct."""
 
     points: list[Pair]
     positive: list[bool]
+    earlier: Rle | None = None
+
+
+class StabilityInput(Record):
+    """Which picture was run again, and on how many changed copies."""
+
+    image: str
+    size: Pair
+    runs: Annotated[int, Field(ge=1)]
+
+
+class StabilityRecord(Record):
+    """How well the masks of the copies overlap with the answer's, IoU, in the order of the copies."""
+
+    agreements: list[Annotated[float, Field(ge=0, le=1)]]
 
 
 class FailureRecord(ErrorRecord):
@@ -154,14 +170,32 @@ class TextStep(StepRecord):
     output: MasksRecord | None
 
 
+class StabilityStep(StepRecord):
+    """The same query on changed copies; what they came to stays where it was computed."""
+
+    seam: Literal["stability"]
+    input: StabilityInput
+    output: StabilityRecord | None
+
+
 ToolStep: TypeAlias = EncodeStep | SimilarityStep | PointsStep | TextStep
 ModelStep: TypeAlias = EndpointStep | CacheStep | SentStep | ChatStep
-Step: TypeAlias = GroundStep | ToolStep | ModelStep
+Step: TypeAlias = GroundStep | ToolStep | ModelStep | StabilityStep
 Input: TypeAlias = (
-    GroundInput | PhraseInput | PointsInput | CropInput | EndpointInput | CacheInput | SentInput | ChatInput
+    GroundInput
+    | PhraseInput
+    | PointsInput
+    | CropInput
+    | EndpointInput
+    | CacheInput
+    | SentInput
+    | ChatInput
+    | StabilityInput
 )
-Output: TypeAlias = ReplyRecord | HeatRecord | MasksRecord | TermsRecord | SentRecord | ChatRecord
-Seam: TypeAlias = Literal["ground", "encode", "similarity", "points", "text", "endpoint", "cache", "sent", "chat"]
+Output: TypeAlias = ReplyRecord | HeatRecord | MasksRecord | TermsRecord | SentRecord | ChatRecord | StabilityRecord
+Seam: TypeAlias = Literal[
+    "ground", "encode", "similarity", "points", "text", "endpoint", "cache", "sent", "chat", "stability"
+]
 
 MODEL_SEAMS: frozenset[str] = frozenset({"endpoint", "cache", "sent", "chat"})
 """Where a query meets a multimodal model; a trace has these or "ground", never both."""
@@ -190,12 +224,13 @@ class HintPoint(Record):
     positive: bool
 
 
-class HintsRecord(Record):
-    """What the caller knew."""
+class HintsRecord(Sparse):
+    """What the caller knew; `earlier` is the mask that the points correct, image frame."""
 
     box: BoxRecord | None
     points: list[HintPoint]
     phrase: str | None
+    earlier: Rle | None = None
 
 
 class PromptRecord(Record):

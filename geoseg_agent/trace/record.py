@@ -21,14 +21,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_agent.imagery import Image
-    from geoseg_agent.seams import Grounder, Toolbox
+    from geoseg_agent.seams import Grounder, Steadiness, Toolbox
+    from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.trace.model import Input, Output, Seam
     from geoseg_agent.types import GroundingReply, Query
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
 
-__all__ = ["Header", "Recorder", "RecordingGrounder", "RecordingToolbox", "current_recorder", "recorded", "recording"]
+__all__ = [
+    "Header",
+    "Recorder",
+    "RecordingGrounder",
+    "RecordingSteadiness",
+    "RecordingToolbox",
+    "current_recorder",
+    "recorded",
+    "recording",
+]
 
 T = TypeVar("T")
 
@@ -126,13 +136,16 @@ class RecordingToolbox:
             codec.encode_heat,
         )
 
-    async def from_points(self, handle: _Handle, points: Points, positive: NDArray[np.bool_]) -> Masks:
+    async def from_points(
+        self, handle: _Handle, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
         """As `Toolbox.from_points`."""
+        prompt = (points, positive) if earlier is None else (points, positive, earlier)
         return await recorded(
             "points",
             handle.crop.target,
-            lambda: codec.points_input(handle.crop, points, positive),
-            self.inner.from_points(handle.inner, points, positive),
+            lambda: codec.points_input(handle.crop, *prompt),
+            self.inner.from_points(handle.inner, *prompt),
             codec.encode_masks,
         )
 
@@ -149,3 +162,20 @@ class RecordingToolbox:
     async def aclose(self) -> None:
         """As `Toolbox.aclose`."""
         await self.inner.aclose()
+
+
+class RecordingSteadiness:
+    """A Steadiness that leaves a "stability" step in the trace of the query it serves."""
+
+    def __init__(self, inner: Steadiness) -> None:
+        self.inner = inner
+
+    async def agreements(self, answer: Segmentation, runs: int) -> tuple[float, ...]:
+        """As `Steadiness.agreements`."""
+        return await recorded(
+            "stability",
+            None,
+            lambda: codec.stability_input(answer.image, runs),
+            self.inner.agreements(answer, runs),
+            codec.encode_agreements,
+        )

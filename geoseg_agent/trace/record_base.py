@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 BoxRecord = Annotated[list[int], Field(min_length=4, max_length=4)]
 Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -15,6 +15,17 @@ class Record(BaseModel):
     """Strict, frozen, nothing unknown, nothing infinite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Sparse(Record):
+    """A record that leaves out what it may leave out and has not, so that a file without it stays as it was."""
+
+    @model_serializer(mode="wrap")
+    def _given(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value for name, value in serialise(self).items() if value is not None or fields[name].is_required()
+        }
 
 
 class Rle(Record):

@@ -24,7 +24,7 @@ from geoseg_agent.trace.store import load
 from geoseg_agent.trace.tape import settings_of
 from geoseg_agent.trace.tape_chat import replayed_grounder
 from geoseg_agent.trace.tape_steps import Call, Tape, forever, label, replayed, short
-from geoseg_agent.trace.tape_tools import TapeGrounder, TapeToolbox
+from geoseg_agent.trace.tape_tools import TapeGrounder, TapeSteadiness, TapeToolbox
 
 if TYPE_CHECKING:
     import os
@@ -110,9 +110,9 @@ async def replay(source: Trace | str | os.PathLike[str]) -> Replayed:
     settings = _settings(trace)
     grounder, toolbox = _sides(tape, trace, settings)
     outcome: Segmentation | BaseException | None = None
-    async with Agent(settings, grounder=grounder, toolbox=toolbox) as agent:
+    async with Agent(settings, grounder=grounder, toolbox=toolbox, steadiness=TapeSteadiness(tape)) as agent:
         _same_method(agent.method.as_dict(), trace)
-        query = asyncio.create_task(agent.segment(image, trace.query, hints=hints, deadline=_DAY))
+        query = asyncio.create_task(agent.segment(image, trace.query or None, hints=hints, deadline=_DAY))
         try:
             await tape.conduct(query)
         finally:

@@ -89,12 +89,12 @@ def grounder_from_trace(path: str) -> Grounder:
 def recorded_settings(trace: Trace) -> Settings:
     """The settings of a trace, as far as there still are such settings; without a folder for traces.
 
-    Which devices there are, and where weights lie, is today's machine's to say.
+    Which devices there are, and where weights lie, is today's machine's to say. No copies are looked at again.
 
     Raises:
         TraceError: a value is out of its range today.
     """
-    return settings_of(trace, {**trace.settings, "traces": "none"})
+    return settings_of(trace, {**trace.settings, "traces": "none", "stability": 0})
 
 
 def settings_of(trace: Trace, values: Mapping[str, Any]) -> Settings:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from geoseg_agent.trace import codec
-from geoseg_agent.trace.model import GroundStep, PointsStep, SimilarityStep, TextStep
+from geoseg_agent.trace.model import GroundStep, PointsStep, SimilarityStep, StabilityStep, TextStep
 from geoseg_agent.trace.tape_steps import Call, Tape, decoded, stray
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_agent.imagery import Image
+    from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.types import GroundingReply, Query
-    from geoseg_tools.arrays import Heat, Points
+    from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
 
@@ -63,9 +64,12 @@ class TapeToolbox:
         step = await self.tape.play(Call("similarity", crop.target, codec.phrase_input(crop, phrase)))
         return decoded(step, codec.decode_heat, step.output) if isinstance(step, SimilarityStep) else stray(step)
 
-    async def from_points(self, handle: Crop, points: Points, positive: NDArray[np.bool_]) -> Masks:
+    async def from_points(
+        self, handle: Crop, points: Points, positive: NDArray[np.bool_], earlier: Mask | None = None
+    ) -> Masks:
         """As `Toolbox.from_points`."""
-        step = await self.tape.play(Call("points", handle.target, codec.points_input(handle, points, positive)))
+        asked = codec.points_input(handle, points, positive, earlier)
+        step = await self.tape.play(Call("points", handle.target, asked))
         return decoded(step, codec.decode_masks, step.output) if isinstance(step, PointsStep) else stray(step)
 
     async def from_text(self, handle: Crop, phrase: str) -> Masks:
@@ -75,3 +79,17 @@ class TapeToolbox:
 
     async def aclose(self) -> None:
         """Nothing to release."""
+
+
+class TapeSteadiness:
+    """A Steadiness that answers from a tape; it runs nothing again."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+
+    async def agreements(self, answer: Segmentation, runs: int) -> tuple[float, ...]:
+        """As `Steadiness.agreements`."""
+        step = await self.tape.play(Call("stability", None, codec.stability_input(answer.image, runs)))
+        if not isinstance(step, StabilityStep):
+            stray(step)
+        return decoded(step, lambda record: codec.decode_agreements(record, runs), step.output)

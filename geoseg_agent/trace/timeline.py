@@ -19,6 +19,7 @@ from geoseg_agent.trace.model import (
     MasksRecord,
     PointsStep,
     SentStep,
+    StabilityStep,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ def _begun(steps: Sequence[Step]) -> Iterator[float]:
             grounded = max(grounded, begun + step.waited + step.took)
             yield begun
             continue
+        if step.seam == "stability":
+            yield max([grounded, *ended.values()])
+            continue
         before = {
             "ground": ("ground",),
             "text": ("encode", "text"),
@@ -164,6 +168,8 @@ def _gist(step: Step) -> str:
     if isinstance(step, GroundStep | CacheStep) and step.output is not None:
         hit = "hit: " if isinstance(step, CacheStep) else ""
         return f"{hit}{step.output.status.replace('_', ' ')}, {_count(len(step.output.targets), 'target')}"
+    if isinstance(step, StabilityStep) and step.output is not None:
+        return "agreement " + ", ".join(f"{value:.2f}" for value in step.output.agreements)
     return _model_gist(step)
 
 

@@ -1,0 +1,105 @@
+"""Pointing in place of words: what was asked, where the caller gives points, or corrects an earlier mask with them.
+
+    query, no points          the query is grounded
+    points, no query          one target, route A from these points alone: nobody is asked anything
+    points and `previous`     the points so far together, or on top of the mask that a query came to
+
+Route A alone answers, and any mask of it counts: a click on a small thing must not be lost to Eq. 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from geoseg_agent.errors import QueryError
+from geoseg_agent.types import Hints, Query
+
+if TYPE_CHECKING:
+    from geoseg_agent.imagery import Image
+    from geoseg_agent.method import Method
+    from geoseg_agent.segmentation import Segmentation
+
+PHRASE = "what was clicked"
+"""What a target is called that nobody named."""
+
+_POINT = "give Hints(points=[(x, y)]), on the command line --point x,y"
+
+
+class Asked(NamedTuple):
+    """What a call of `segment` amounts to.
+
+    Attributes:
+        query: the question; without words where the caller only pointed.
+        hints: the caller's, with those of the earlier answer.
+        clicked: the points say it all: nothing is grounded, and route A alone answers.
+    """
+
+    query: Query
+    hints: Hints
+    clicked: bool
+
+    def check(self, image: Image, previous: Segmentation | None, method: Method) -> None:
+        """Refuse what does not go with the image or the method, before anything is paid.
+
+        Raises:
+            QueryError: a hint lies outside, the earlier answer is of another image, or the variant has no route A.
+        """
+        if previous is not None and previous.image.sha256 != image.sha256:
+            raise QueryError(
+                f"the earlier answer is of {previous.image.name}, not of {image.name}",
+                hint="correct an answer on the image that it is of",
+            )
+        self.hints.check(image.size)
+        if self.clicked and not method.plan.points:
+            raise QueryError(
+                f"points cannot be used: the variant {method.variant} has no route A",
+                hint="set GEOSEG_VARIANT=full, or ask with words",
+            )
+
+
+def asked(query: str | None, hints: Hints | None, previous: Segmentation | None) -> Asked:
+    """Make one question out of words, hints and an earlier answer.
+
+    Raises:
+        QueryError: there is neither a query nor a point on the thing, or the hints do not go with an earlier answer.
+    """
+    known = hints or Hints()
+    if previous is not None:
+        query, known = _continued(query, known, previous)
+    if known.earlier is not None:
+        if not known.points:
+            raise QueryError("an earlier mask is corrected with points, and there are none", hint=_POINT)
+        return Asked(Query(query) if query else Query.unsaid(), known, True)
+    if query is not None:
+        return Asked(Query(query), known, False)
+    if known.points and not any(point.positive for point in known.points):
+        raise QueryError("every point is one that is not on the thing", hint=_POINT)
+    if known.points:
+        return Asked(Query.unsaid(), known, True)
+    if known.phrase is None:
+        raise QueryError("there is no query, and no point on the thing", hint=f"ask for something, or {_POINT}")
+    return Asked(Query(known.phrase), known, False)
+
+
+def _continued(query: str | None, hints: Hints, previous: Segmentation) -> tuple[str | None, Hints]:
+    """The words and hints that go on from an earlier answer."""
+    if not hints.points:
+        raise QueryError("an earlier answer is corrected with points, and there are none", hint=_POINT)
+    if hints.box is not None or hints.earlier is not None:
+        what = "a box" if hints.box is not None else "a mask"
+        raise QueryError(
+            f"an earlier answer has its own region and mask, and {what} was given too",
+            hint="leave it out, or leave `previous` out and ask anew",
+        )
+    if query is not None and Query(query).text != previous.query:
+        raise QueryError(
+            f"the query {query[:60]!r} is not that of the earlier answer, {previous.query[:60]!r}",
+            hint="leave the query out: points correct an answer, words ask anew",
+        )
+    before = previous.hints
+    phrase = hints.phrase or before.phrase
+    if previous.clicked:
+        # A correction of a correction starts where the first one did, so that no point is counted twice.
+        return previous.query or None, replace(before, points=(*before.points, *hints.points), phrase=phrase)
+    return previous.query, Hints(points=hints.points, phrase=phrase, earlier=previous.mask)
