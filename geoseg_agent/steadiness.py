@@ -10,6 +10,7 @@ from asyncio import TaskGroup
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from geoseg_agent.errors import first_error
 from geoseg_agent.guard import GuardedGrounder
 from geoseg_agent.routes import segment_clicked, segment_target
 from geoseg_agent.types import PointHint, Query
@@ -65,11 +66,12 @@ class Reruns:
             reply = await self._grounder.ground(image, Query(answer.query))
             targets = [hints.named(target) for target in reply.targets]
         segment_one = segment_clicked if answer.clicked else segment_target
-        async with TaskGroup() as together:
-            tasks = [
-                together.create_task(segment_one(self._tools, self._method, image, target, hints, number))
-                for number, target in enumerate(targets, start=1)
-            ]
+        with first_error():  # here, so that the step in the trace holds the error itself
+            async with TaskGroup() as together:
+                tasks = [
+                    together.create_task(segment_one(self._tools, self._method, image, target, hints, number))
+                    for number, target in enumerate(targets, start=1)
+                ]
         return replace(answer, image=image, targets=tuple(task.result() for task in tasks)).mask
 
 

@@ -52,6 +52,8 @@ HINTS = {
     "box and phrase": Hints(box=Box(5, 5, 40, 40), phrase="both ways"),
     "phrase": Hints(phrase="points of interest"),
     "point nowhere": Hints(box=Box(5, 5, 20, 20), points=(PointHint(79, 59),)),
+    "click": Hints(box=Box(5, 5, 40, 40), points=(PointHint(10, 10), PointHint(30, 30, positive=False))),
+    "correction": Hints(points=(PointHint(70, 50), PointHint(9, 9, positive=False)), earlier=np.tri(60, 80) > 0),
 }
 
 
@@ -207,6 +209,8 @@ async def examples(folder):
         await trace_of(folder, "points", image=placed()),
         await trace_of(folder, "both broken"),
         await trace_of(folder, "broken", hints=replace(hints, phrase="broken too")),
+        await trace_of(folder, None, hints=HINTS["click"], stability=2),
+        await trace_of(folder, "both", hints=HINTS["correction"]),
     ]
     await ask(folder / "cut", "both stuck", deadline=0.1)
     trees = [parse(path.read_bytes()) for path in [*paths, *(folder / "cut").iterdir()]]
@@ -248,7 +252,7 @@ async def outcome(tree):
     return "same"
 
 
-@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("number", range(16))
 async def test_every_change_is_noticed_or_lies_in_a_blind_spot(tmp_path, number):
     tree = (await examples(tmp_path))[number]
     trace = checked(tree, "example")

@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+import numpy as np  # noqa: E402 - the order of the others
 from asking import BLUE, picture  # noqa: E402 - found only now
 from mllm_server import MllmServer  # noqa: E402
 
@@ -70,6 +71,8 @@ OFFLINE = {
     "points": ("Segment the trees.", Hints(box=WHOLE, phrase="tree"), {"gamma": 0.35}),
     "text": ("the thing in the box", Hints(box=(0, 89, 217, 384)), {}),
     "none": ("Segment the largest field.", None, {"gamma": 1.0}),
+    "clicked": (None, Hints(points=((60, 60), (25, 25, False))), {}),
+    "steady": ("Segment the lake.", None, {"stability": 2}),
     "variant": ("Segment the lake.", None, {"variant": "points"}),
     "failed": ("the hall", None, {"grounder": "scripted:script.json"}),
 }
@@ -102,6 +105,16 @@ async def make_offline(name, query, hints, values, folder):
     Path("script.json").write_text(json.dumps({"replies": [OVER]}))
     await ask(query, hints, values)
     await keep(name, folder)
+
+
+async def make_corrected(folder):
+    """A point where the answer to a query should not be."""
+    async with Agent(Settings(traces="none")) as quiet:
+        first = await quiet.segment(lakeside(), "Segment the largest field.")
+    y, x = (int(middle) for middle in np.argwhere(first.mask).mean(axis=0))
+    async with Agent(Settings(traces="traces")) as agent:
+        await agent.segment(lakeside(), previous=first, hints=Hints(points=((x, y, False), (60, 60))))
+    await keep("corrected", folder)
 
 
 async def make_interrupted(folder):
@@ -143,6 +156,7 @@ async def main():
             await make(name, *case, folder)
         for name, case in OFFLINE.items():
             await make_offline(name, *case, folder)
+        await make_corrected(folder)
         await make_interrupted(folder)
 
 

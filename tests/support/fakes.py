@@ -92,9 +92,11 @@ class WordToolbox:
             heat[0, 0] += 9  # one keypoint only, in the corner, from which nothing comes
         return heat
 
-    async def from_points(self, handle, points, positive):
+    async def from_points(self, handle, points, positive, earlier=None):
         await pause("points", tuple(handle.roi), points.tolist())
         masks = np.zeros((1, *handle.size), dtype=np.bool_)
+        if earlier is not None:
+            masks[0] = earlier
         for (x, y), sign in zip(points, positive, strict=True):
             masks[0, max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = sign and len(points) > 1
         return Masks.of(masks, np.array([0.75]), ("from points",))

@@ -11,7 +11,7 @@ from geoseg_agent.trace.rle import decode_mask, encode_mask
 CHOICES = {
     "status": ("done", "failed", "interrupted", "found", "not_found", "ambiguous"),
     "rule": ("both", "points", "text", "none"),
-    "seam": ("ground", "encode", "similarity", "points", "text", "endpoint", "cache", "sent", "chat"),
+    "seam": ("ground", "encode", "similarity", "points", "text", "endpoint", "cache", "sent", "chat", "stability"),
     "dialect": ("tool", "json_schema", "json_object", "plain"),
     "role": ("system", "user", "assistant"),
     "outside": ("tolerate", "clamp"),
