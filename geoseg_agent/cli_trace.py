@@ -55,7 +55,7 @@ def list_traces(
         status = trace.status if trace.status == "done" else f"[yellow]{trace.status}[/]"
         count = "" if trace.targets is None else str(trace.targets)
         started = trace.time[:19].replace("T", " ")
-        query = escape(trace.query[:60])
+        query = escape(trace.query[:60]) or "[dim]points only[/]"
         table.add_row(trace.id, started, status, count, f"{trace.seconds:.2f}", trace.engine, query)
     print_table(table)
 
@@ -112,7 +112,7 @@ def _print(trace: Trace) -> None:
     def safe(text: str) -> str:
         return escape(visible(text))
 
-    out.print(f"[bold]{safe(trace.query)}[/]")
+    out.print(f"[bold]{safe(trace.title)}[/]")
     out.print(f"  {trace.id}  {trace.status}  {trace.seconds or 0:.2f} s  engine {safe(trace.engine)}")
     out.print(
         f"  image {safe(trace.image.name)}  {trace.image.width} x {trace.image.height}  {trace.image.sha256[:12]}"

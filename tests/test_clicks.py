@@ -11,6 +11,7 @@ from fakes import WordGrounder, WordToolbox
 from geoseg_agent import Agent, Hints, Image, QueryError, Settings, ToolFailed
 from geoseg_agent.clicks import PHRASE
 from geoseg_agent.trace.replay import replay, replay_live
+from geoseg_agent.trace.report import write_report
 from geoseg_agent.trace.store import load
 from geoseg_agent.types import GroundingReply, PointHint, Target
 from geoseg_tools import Box
@@ -233,3 +234,17 @@ def test_the_command_line_needs_no_query_where_there_is_a_point(tmp_path):
     bare = here("segment", tmp_path / "two.png", "--traces", "none")
     assert bare.returncode == 2
     assert "--point" in bare.stderr
+
+
+async def test_the_page_of_a_click_and_of_a_correction_say_what_they_are(tmp_path):
+    async with agent(tmp_path, gamma=0.9) as one:
+        click = await one.segment(IMAGE, hints=Hints(points=(RED, off(GREY))))
+        fixed = await one.segment(IMAGE, hints=Hints(points=(off(BLUE),), phrase="hall", earlier=click.mask))
+    out = tmp_path / "page.html"
+    pages = [write_report(load(one.trace_path), out, IMAGE).read_text("utf-8") for one in (click, fixed)]
+    assert "<h1>what the points are on</h1>" in pages[0]
+    assert "<h1>hall, corrected</h1>" in pages[1]
+    for text in pages:
+        assert "there were no words for this route" in text
+        assert "Route A is valid and route B was left out" in text
+        assert "less than gamma" not in text

@@ -24,6 +24,7 @@ State = Literal["valid", "invalid", "missing"]
 Kind = Literal["key", "plus", "minus"]
 
 _LEFT_OUT = "The variant of the method leaves this route out."
+_NO_WORDS = "The caller pointed: there were no words for this route."
 
 MOST_INSTANCES = 6
 """Rows of the table of objects."""
@@ -150,12 +151,12 @@ def places(trace: Trace) -> list[Place]:
             targets = () if step.output is None else step.output.targets
             found |= {number: (target.phrase, target.box, None) for number, target in enumerate(targets, start=1)}
         elif isinstance(step, ToolStep) and step.target is not None:
-            known = found.get(step.target, (trace.hints.phrase or trace.query, [], None))[0]
+            known = found.get(step.target, (trace.hints.phrase or trace.title, [], None))[0]
             found[step.target] = (getattr(step.input, "phrase", known), step.input.box, step.input.roi)
     if trace.result is not None:
         found = {n: (target.phrase, target.box, target.roi) for n, target in enumerate(trace.result.targets, start=1)}
     elif not found and trace.hints.box is not None:
-        found = {1: (trace.hints.phrase or trace.query, trace.hints.box, None)}
+        found = {1: (trace.hints.phrase or trace.title, trace.hints.box, None)}
     size = (trace.image.height, trace.image.width)
     steps = dict(enumerate(step_numbers(trace), start=1))
     return [
@@ -182,7 +183,7 @@ def card_of(trace: Trace, place: Place, roi: Box, crop: str | None, side: int, c
     steps = [step for step in trace.steps if step.target == place.step]
     result = None if trace.result is None else trace.result.targets[place.number - 1]
     gamma = trace.method.get("gamma")
-    gamma = float(gamma) if isinstance(gamma, int | float) else None
+    gamma = 0.0 if trace.clicked else float(gamma) if isinstance(gamma, int | float) else None
     heat = next((decode_heat(s.output) for s in steps if isinstance(s, SimilarityStep) and s.output), None)
     asked = [step for step in steps if isinstance(step, PointsStep)]
     named = [step for step in steps if isinstance(step, TextStep)]
@@ -192,8 +193,8 @@ def card_of(trace: Trace, place: Place, roi: Box, crop: str | None, side: int, c
     plan = next((plan for name, plan in VARIANTS.items() if name == trace.method.get("variant")), Plan())
     if not plan.points:
         by_points = by_points._replace(words=_LEFT_OUT)
-    if not plan.text:
-        by_text = by_text._replace(words=_LEFT_OUT)
+    if not plan.text or trace.clicked:
+        by_text = by_text._replace(words=_NO_WORDS if trace.clicked else _LEFT_OUT)
     if not asked and heat is not None:
         by_points = by_points._replace(words="No keypoint, so the route did not run and counts as invalid (Eq. 6).")
     return Card(
@@ -240,6 +241,8 @@ def _route(
         return Route(mask, 0, 0.0, "invalid", "Empty, so it does not count.")
     if gamma is None:
         return Route(mask, pixels, share, "valid", "The method does not say from which share a mask counts.")
+    if not gamma:
+        return Route(mask, pixels, share, "valid", "Valid: it is not empty.")
     if share >= gamma:
         return Route(
             mask, pixels, share, "valid", f"Valid: it covers at least {100 * gamma:.3g} % of the region (Eq. 6)."
@@ -278,7 +281,7 @@ def _rule(result: TargetResult | None, a: Route, b: Route, gamma: float | None) 
 
 
 def _failing(route: Route, gamma: float | None) -> str:
-    if route.words == _LEFT_OUT:
+    if route.words in {_LEFT_OUT, _NO_WORDS}:
         return "was left out"
     if route.state == "missing":
         return "had no keypoint to start from"

@@ -37,7 +37,7 @@ def _prompted(trace: Trace) -> Iterator[str]:
         yield "prompt: there is one, but the grounder was asked without"
     if trace.prompt is not None and trace.hints.box is not None:
         yield "prompt: there is one, but the box came from the caller"
-    if trace.prompt is not None and (not trace.query or trace.hints.earlier is not None):
+    if trace.prompt is not None and trace.clicked:
         yield "prompt: there is one, but the caller only pointed"
     if trace.prompt is not None and trace.status == "done" and "endpoint" not in seams:
         yield "prompt: there is one, but no step that was asked with it"

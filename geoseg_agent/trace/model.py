@@ -323,6 +323,17 @@ class Opening(Record):
     hints: HintsRecord
     prompt: PromptRecord | None
 
+    @property
+    def clicked(self) -> bool:
+        """Whether the caller's points said it all: without words, or on top of an earlier mask."""
+        return not self.query or self.hints.earlier is not None
+
+    @property
+    def title(self) -> str:
+        """What was asked, for people."""
+        said = self.query or self.hints.phrase or "what the points are on"
+        return f"{said}, corrected" if self.hints.earlier is not None else said
+
 
 class Trace(Opening):
     """One query, from question to answer or failure."""

@@ -222,6 +222,7 @@ def _facts(trace: Trace) -> dict[str, str]:
     image, hints = trace.image, trace.hints
     given = [] if hints.box is None else [f"box {tuple(hints.box)}"]
     given += [f"point {'' if p.positive else 'not '}at {p.x}, {p.y}" for p in hints.points]
+    given += [] if hints.earlier is None else ["an earlier mask"]
     given += [] if hints.phrase is None else [f"phrase “{hints.phrase}”"]
     place = "" if image.crs is None else f", {image.crs if len(image.crs) < 40 else 'georeferenced'}"
     return {
