@@ -294,3 +294,21 @@ async def test_live_tools_are_those_of_this_machine_and_not_of_the_one_that_made
     live = await replay_live(answer.trace_path, Image.from_array(picture))
 
     assert live.ious == (1.0,)
+
+
+async def test_clicks_corrections_and_steadiness_need_no_words_and_nobody(tmp_path, picture):
+    chosen = Settings(traces=tmp_path, tools="small_models:toolbox", stability=2, **LIKELY)
+    async with Agent(chosen) as agent:
+        click = await agent.segment(picture, hints=Hints(points=((60, 60), (200, 200, False))))
+        fixed = await agent.segment(picture, hints=Hints(points=((250, 30), (61, 61, False)), earlier=click.mask))
+        boxed = await agent.segment(picture, "a field", hints=Hints(box=(20, 20, 200, 160)))
+
+    assert click.engine == ENGINE
+    assert click.mask.any()
+    assert (fixed.mask != click.mask).any()
+    for answer in (click, fixed, boxed):
+        assert 0 <= answer.confidence <= 1
+        assert ((await replay(answer.trace_path)).answer.mask == answer.mask).all()
+        steps = [step.seam for step in load(answer.trace_path).steps]
+        assert steps[-1] == "stability"
+        assert set(steps) - {"stability"} <= {"encode", "points"} or answer is boxed

@@ -67,8 +67,8 @@ class Counted:
     def _gone(self):
         self.alive -= 1
 
-    def from_points(self, encoded, points, positive):
-        return self.inner.from_points(encoded.value, points, positive)
+    def from_points(self, encoded, *prompt):
+        return self.inner.from_points(encoded.value, *prompt)
 
     def from_text(self, encoded, phrase):
         return self.inner.from_text(encoded.value, phrase)
