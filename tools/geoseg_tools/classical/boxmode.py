@@ -94,7 +94,7 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
         second[settled], own[settled] = value, 30.0
     pixel = layer.pixels(np.clip(layer.smooth(second, own), 0, 1))
     pixel = np.where((depth >= 0) & layer.valid, 0.85 * pixel + 0.075, 0).astype(np.float32)
-    pixel[np.isin(layer.labels, marks.outside)] = 0
+    pixel[layer.where(marks.outside)] = 0
     threshold, expected = best_cut(pixel[(depth >= 0) & layer.valid])
     return Foreground(pixel, threshold, expected, agreement)
 

@@ -1,4 +1,7 @@
-"""The colour guided filter (He, Sun, Tang 2013): a map made to follow the edges of an image."""
+"""The colour guided filter: a map made to follow the edges of an image.
+
+He, Sun, Tang: Guided Image Filtering, IEEE TPAMI 35 (2013), section 3.5 for a guide in colour.
+"""
 
 from __future__ import annotations
 
@@ -13,38 +16,47 @@ if TYPE_CHECKING:
     from geoseg_tools.classical.ops import Map
 
 
-def guided(guide: NDArray[np.float32], values: Map, radius: int = 3, eps: float = 9.0) -> Map:
-    """Smooth `values` as a local linear function of the colours of `guide`.
+class Guide:
+    """An image that maps are made to follow; what depends on it alone is computed once.
 
     Args:
-        guide: (h, w, 3) float32, Lab.
-        values: (h, w) float32.
+        image: (h, w, 3) float32, Lab.
         radius: of the window, in pixels.
-        eps: variance of the guide, squared Lab units, below which it counts as flat.
+        eps: variance of the image, squared Lab units, below which it counts as flat.
     """
-    side = 2 * radius + 1
 
-    def box(image: NDArray[Any]) -> NDArray[Any]:
-        return cast("NDArray[Any]", cv2.blur(image, (side, side), borderType=cv2.BORDER_REFLECT))
+    def __init__(self, image: NDArray[np.float32], radius: int = 3, eps: float = 9.0) -> None:
+        self._side = 2 * radius + 1
+        centred = image - image.mean(axis=(0, 1), keepdims=True, dtype=np.float32)
+        g = [np.ascontiguousarray(centred[..., c]) for c in range(3)]
+        mean = [self._box(c) for c in g]
+        ll, la, lb, aa, ab, bb = (
+            self._box(g[i] * g[j]) - mean[i] * mean[j] + (eps if i == j else 0)
+            for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+        )
+        # The inverse of the symmetric 3x3 covariance of every window, by cofactors.
+        c00, c01, c02 = aa * bb - ab * ab, lb * ab - la * bb, la * ab - lb * aa
+        c11, c12, c22 = ll * bb - lb * lb, la * lb - ll * ab, ll * aa - la * la
+        self._det = ll * c00 + la * c01 + lb * c02
+        self._cofactors = ((c00, c01, c02), (c01, c11, c12), (c02, c12, c22))
+        self._channels, self._mean = g, mean
 
-    centred = guide - guide.mean(axis=(0, 1), keepdims=True, dtype=np.float32)
-    g = [np.ascontiguousarray(centred[..., c]) for c in range(3)]
-    mean_g, mean_v = [box(c) for c in g], box(values)
-    cov = [box(c * values) - m * mean_v for c, m in zip(g, mean_g, strict=True)]
-    ll, la, lb, aa, ab, bb = (
-        box(g[i] * g[j]) - mean_g[i] * mean_g[j] + (eps if i == j else 0)
-        for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    )
-    # The inverse of the symmetric 3x3 covariance of every window, by cofactors.
-    c00, c01, c02 = aa * bb - ab * ab, lb * ab - la * bb, la * ab - lb * aa
-    c11, c12, c22 = ll * bb - lb * lb, la * lb - ll * ab, ll * aa - la * la
-    det = ll * c00 + la * c01 + lb * c02
-    slope = [
-        (c00 * cov[0] + c01 * cov[1] + c02 * cov[2]) / det,
-        (c01 * cov[0] + c11 * cov[1] + c12 * cov[2]) / det,
-        (c02 * cov[0] + c12 * cov[1] + c22 * cov[2]) / det,
-    ]
-    offset = mean_v - slope[0] * mean_g[0] - slope[1] * mean_g[1] - slope[2] * mean_g[2]
-    out = box(offset) + box(slope[0]) * g[0] + box(slope[1]) * g[1] + box(slope[2]) * g[2]
-    bounded: Map = np.clip(out, 0, 1).astype(np.float32)
-    return bounded
+    def filter(self, values: Map) -> Map:
+        """(h, w) float32, cut to 0..1: `values` (h, w) float32 as a local linear function of the image's colours."""
+        mean = self._box(values)
+        a, b, c = (self._box(g * values) - m * mean for g, m in zip(self._channels, self._mean, strict=True))
+        slope = [(row[0] * a + row[1] * b + row[2] * c) / self._det for row in self._cofactors]
+        offset = mean - slope[0] * self._mean[0] - slope[1] * self._mean[1] - slope[2] * self._mean[2]
+        out = self._box(offset)
+        for part, g in zip(slope, self._channels, strict=True):
+            out = out + self._box(part) * g
+        bounded: Map = np.clip(out, 0, 1).astype(np.float32)
+        return bounded
+
+    def _box(self, image: NDArray[Any]) -> NDArray[Any]:
+        return cast("NDArray[Any]", cv2.blur(image, (self._side, self._side), borderType=cv2.BORDER_REFLECT))
+
+
+def guided(guide: NDArray[np.float32], values: Map, radius: int = 3, eps: float = 9.0) -> Map:
+    """Smooth `values` (h, w) float32 once along the edges of `guide`; the arguments are those of `Guide`."""
+    return Guide(guide, radius, eps).filter(values)

@@ -63,6 +63,13 @@ class Layer:
         out: NDArray[np.float64] = np.bincount(self.labels.ravel(), values.ravel(), self.count) / self.area
         return out
 
+    def where(self, chosen: NDArray[np.int64]) -> Mask:
+        """(h, w) bool: the pixels of the chosen superpixels."""
+        among = np.zeros(self.count, np.bool_)
+        among[chosen] = True
+        found: Mask = among[self.labels]
+        return found
+
     @cached_property
     def design(self) -> NDArray[np.float32]:
         """(n, p) what the learner sees of every superpixel."""
@@ -76,20 +83,23 @@ class Layer:
         return cast("NDArray[np.float64]", squared / max(float(squared.mean()) if len(squared) else 1.0, 1e-9))
 
     def smooth(self, values: NDArray[np.float64], own: float | NDArray[np.float64]) -> NDArray[np.float64]:
-        """A random walker with priors: keep to `values` with weight `own`, and to alike neighbours.
+        """A random walker with priors (Grady 2005): keep to `values` with weight `own`, and to alike neighbours.
 
         Solves the minimum of own (x - values)^2 + w (x_i - x_j)^2 over all pairs.
         """
         if not len(self.graph.i):
             return values
+        out: NDArray[np.float64] = splu(self.system(own)).solve(np.asarray(own, np.float64) * values)
+        return out
+
+    def system(self, own: float | NDArray[np.float64]) -> csc_array:
+        """(n, n) what `smooth` solves: the graph's Laplacian with `own` added to its diagonal."""
         weight = np.exp(-2 * self.distances) * self.graph.length / 10
         n = self.count
         i, j = self.graph.i, self.graph.j
         pull = coo_array((np.r_[weight, weight], (np.r_[i, j], np.r_[j, i])), shape=(n, n))
         anchor = np.broadcast_to(np.asarray(own, np.float64), (n,))
-        system = csc_array(diags_array(anchor + pull.sum(axis=1)) - pull)
-        out: NDArray[np.float64] = splu(system).solve(anchor * values)
-        return out
+        return csc_array(diags_array(anchor + pull.sum(axis=1)) - pull)
 
     def pixels(self, values: NDArray[np.float64]) -> Map:
         """(h, w) float32: values of superpixels brought to pixels along the edges of the image."""

@@ -1,7 +1,11 @@
 """A classifier learnt from one window alone: ridge regression on random Fourier features.
 
-Labelled regions are predicted by the closed-form leave-one-out value; without it the learner would only repeat
-the labels it was given, and most of those given by a box are wrong somewhere.
+Features: Rahimi, Recht: Random Features for Large-Scale Kernel Machines, NIPS 2007. Labelled regions are predicted by
+the closed-form leave-one-out value, (f - h y) / (1 - h) with h of the hat matrix (Allen 1974, PRESS); without it the
+learner would only repeat the labels it was given, and most of those given by a box are wrong somewhere.
+
+All products are in float64: BLAS adds up in another order with more threads, and in float32 that is enough
+to move pixels of a mask.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from geoseg_tools.classical.ops import sig
 
@@ -26,17 +30,18 @@ _SEED = 20
 
 
 @lru_cache(maxsize=4)
-def _directions(dimension: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _directions(dimension: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frequencies and phases of a Gaussian kernel; fixed, so that results are too."""
     draw = np.random.default_rng(_SEED)
     frequency = draw.normal(size=(dimension, _FEATURES)) / _BANDWIDTH
-    return frequency.astype(np.float32), draw.uniform(0, 2 * np.pi, _FEATURES).astype(np.float32)
+    return frequency, draw.uniform(0, 2 * np.pi, _FEATURES)
 
 
 def basis(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, p) random Fourier features (Rahimi, Recht 2007), a constant and the vectors themselves, weakly."""
+    """(n, p) random Fourier features, a constant and the vectors themselves, weakly; p does not depend on n."""
     frequency, phase = _directions(vectors.shape[1])
-    waves = np.float32(np.sqrt(2 / _FEATURES)) * np.cos(vectors @ frequency + phase)
+    angle = (vectors.astype(np.float64) @ frequency + phase).astype(np.float32)
+    waves = np.float32(np.sqrt(2 / _FEATURES)) * np.cos(angle)
     return np.column_stack([waves, np.ones(len(vectors), np.float32), np.float32(_LINEAR) * vectors])
 
 
@@ -61,14 +66,16 @@ def learn(
             return np.full(len(target), 0.5)
         share[side] *= total / 2 / mass
     labelled = share > 0
-    rows, w, y = design[labelled], share[labelled].astype(np.float32), target[labelled]
-    weighted = rows * w[:, None]
-    gram = (weighted.T @ rows).astype(np.float64)
+    wide = design.astype(np.float64)
+    root, y = np.sqrt(share[labelled]), target[labelled]
+    rows = wide[labelled] * root[:, None]
+    # numpy sees the same matrix on both sides and computes one half of the symmetric product.
+    gram = rows.T @ rows
     gram[np.diag_indices_from(gram)] += _RIDGE
-    factor = cho_factor(gram, check_finite=False)
-    inverse = cho_solve(factor, np.eye(len(gram)), check_finite=False).astype(np.float32)
-    score = (design @ (inverse @ (weighted.T @ y.astype(np.float32)))).astype(np.float64)
-    # The diagonal of the hat matrix; the full inverse makes it one fast product.
-    hat = np.clip(((rows @ inverse) * weighted).sum(axis=1), 0.0, 0.999)
+    lower = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+    score = wide @ cho_solve((lower, True), rows.T @ (root * y), check_finite=False)
+    # The diagonal of the hat matrix: rows' inverse(gram) rows, by one triangular solve.
+    hat = (solve_triangular(lower, rows.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+    hat = np.clip(hat, 0.0, 0.999)
     score[labelled] = (score[labelled] - hat * y) / (1 - hat)
     return sig(3 * score).astype(np.float64)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.ndimage import binary_fill_holes
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from geoseg_tools.classical import ops
 
@@ -19,20 +17,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_tools.arrays import Mask
+    from geoseg_tools.classical.canvas import Canvas
     from geoseg_tools.classical.layer import Layer
     from geoseg_tools.classical.ops import Map
 
 _AXES = np.array([0.8, 1.3, 1.3], np.float32)
-_PRIOR = -0.4
 _NOISE = 0.05
-_REACH = 6.0
-_ALIKE = 1.0
-_FLOOR = 0.15
-_OWN = 0.25
-_FIXED = 50.0
+
+PRIOR = -0.4
+"""Belief in what nobody clicked."""
 
 HELD = 0.4
-"""Belief in an earlier mask: as firm as the belief that what nobody clicked is not meant."""
+"""Belief in an earlier mask: as firm as that what nobody clicked is not meant."""
 
 
 def grow(layer: Layer, cells: NDArray[np.int64]) -> Mask:
@@ -68,71 +64,67 @@ def _distance(layer: Layer, cells: NDArray[np.int64]) -> Map:
     return out
 
 
-def regress(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64]) -> NDArray[np.float64]:
+def regress(canvas: Canvas, inside: NDArray[np.int64], outside: NDArray[np.int64]) -> NDArray[np.float64]:
     """Belief that a superpixel belongs to the clicked target, -1..1; the target is above 0.
 
+    The mean of a Gaussian process over superpixels (Rasmussen, Williams 2006, eq. 2.38) that takes what nobody
+    clicked for background.
+
     Args:
-        layer: the window.
-        inside: superpixels clicked as target.
-        outside: superpixels clicked as not; they win over `inside`.
+        canvas: the layer.
+        inside: superpixels clicked as target, none twice.
+        outside: superpixels clicked as not, none twice; they win over `inside`.
 
     Returns:
         (n,) float64, n superpixels.
     """
-    prior = np.full(layer.count, _PRIOR)
-    at, sign, shift = _shift(layer, inside, outside, prior)
-    belief = np.clip(prior + shift, -1, 1)
-    own = np.full(layer.count, _OWN)
-    belief[at], own[at] = sign, _FIXED
-    return np.clip(layer.smooth(belief, own), -1, 1)
+    clicks = _clicks(inside, outside)
+    belief = np.clip(PRIOR + _shift(canvas, clicks, np.full(len(clicks.at), PRIOR)), -1, 1)
+    belief[clicks.at] = clicks.sign
+    return np.clip(canvas.settled(belief, clicks.at), -1, 1)
 
 
 def amend(
-    layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64], share: NDArray[np.float64]
+    canvas: Canvas, inside: NDArray[np.int64], outside: NDArray[np.int64], share: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """How far clicks move an earlier belief, which is `HELD` where a mask is and -`HELD` where it is not.
 
-    A superpixel of the mask leaves it where the sum falls below 0, one outside joins where it rises above 0. The
-    clicked superpixels end at 1 or -1; what is far from them and unlike them hardly moves.
+    The same process with the earlier mask as its prior mean. A superpixel of the mask leaves it where the sum falls
+    below 0, one outside joins where it rises above 0. The clicked superpixels end at 1 or -1; what is far from them
+    and unlike them hardly moves.
 
     Args:
-        layer: the window.
-        inside: superpixels clicked as target.
-        outside: superpixels clicked as not; they win over `inside`.
+        canvas: the layer.
+        inside: superpixels clicked as target, none twice.
+        outside: superpixels clicked as not, none twice; they win over `inside`.
         share: (n,) part of every superpixel that the earlier mask holds, 0..1.
 
     Returns:
         (n,) float64, -1 - HELD..1 + HELD.
     """
+    clicks = _clicks(inside, outside)
     prior = np.where(share > 0.5, HELD, -HELD)
-    at, sign, shift = _shift(layer, inside, outside, prior)
-    own = np.full(layer.count, _OWN)
-    shift = np.clip(prior + shift, -1, 1) - prior
-    shift[at], own[at] = sign * (1 + HELD), _FIXED
-    return np.clip(layer.smooth(shift, own), -1 - HELD, 1 + HELD)
+    shift = np.clip(prior + _shift(canvas, clicks, prior[clicks.at]), -1, 1) - prior
+    # The superpixel may hold pixels of both kinds: those against the click have the longer way to go.
+    shift[clicks.at] = clicks.sign * (1 + HELD)
+    return np.clip(canvas.settled(shift, clicks.at), -1 - HELD, 1 + HELD)
 
 
-class _Shift(NamedTuple):
-    """Clicked superpixels, their sign, and how far all superpixels move from their prior mean."""
+class _Clicks(NamedTuple):
+    """(k,) clicked superpixels, and (k,) 1 or -1."""
 
     at: NDArray[np.int64]
     sign: NDArray[np.float64]
-    by: NDArray[np.float64]
 
 
-def _shift(layer: Layer, inside: NDArray[np.int64], outside: NDArray[np.int64], prior: NDArray[np.float64]) -> _Shift:
+def _clicks(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> _Clicks:
     inside = np.setdiff1d(inside, outside)
-    at = np.r_[inside, outside]
-    sign = np.r_[np.ones(len(inside)), -np.ones(len(outside))]
-    cost = np.sqrt(layer.distances) + 0.05
-    i, j = layer.graph.i, layer.graph.j
-    graph = csr_array((cost, (i, j)), shape=(layer.count, layer.count))
-    path = dijkstra(graph, directed=False, indices=at)
-    near = np.exp(-((path / _REACH) ** 2) / 2)
-    delta = ((layer.vectors[at][:, None] - layer.vectors[None]) ** 2).sum(axis=-1)
-    kernel = np.exp(-delta / (2 * _ALIKE**2)) * (_FLOOR + (1 - _FLOOR) * near)
-    among = kernel[:, at]
-    # Geodesic distances make no exact kernel; the symmetric part with a little more noise is one in practice.
-    among = (among + among.T) / 2 + _NOISE * np.eye(len(at))
-    solution = np.linalg.lstsq(among, sign - prior[at], rcond=None)[0]
-    return _Shift(at, sign, kernel.T @ solution)
+    return _Clicks(np.r_[inside, outside], np.r_[np.ones(len(inside)), -np.ones(len(outside))])
+
+
+def _shift(canvas: Canvas, clicks: _Clicks, prior: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) how far clicks move every superpixel, given the prior mean (k,) of the clicked ones."""
+    kernel = canvas.kernel(clicks.at)
+    # Ways through the graph make no exact kernel; with a little noise it is one in practice.
+    among = kernel[:, clicks.at] + _NOISE * np.eye(len(clicks.at))
+    return np.linalg.lstsq((among + among.T) / 2, clicks.sign - prior, rcond=None)[0] @ kernel
