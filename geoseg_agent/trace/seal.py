@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geoseg_agent.trace.jsontext import to_bytes
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DIGITS = 16
+_SHORT = 64
 _canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -40,8 +43,12 @@ def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
 
 def _collect(value: Any, path: str, found: list[tuple[str, Any]]) -> None:
     if isinstance(value, dict) and value:
+        before = f"{path}." if path else ""
         for key, part in value.items():
-            _collect(part, f"{path}.{key}" if path else str(key), found)
+            if isinstance(part, (dict, list)):
+                _collect(part, f"{before}{key}", found)
+            else:
+                found.append((f"{before}{key}", part))
     elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
         for index, part in enumerate(value):
             _collect(part, f"{path}[{index}]", found)
@@ -71,4 +78,23 @@ def changes(tree: Mapping[str, Any], sealed: Mapping[str, str]) -> list[Change]:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(to_bytes(_canonical(value))).hexdigest()[:_DIGITS]
+    text = _text(value)
+    return _of_short(text) if len(text) <= _SHORT else _of(text)
+
+
+def _text(value: Any) -> str:
+    """As `_canonical`, by the shorter way for what most fields are: its cost is that of setting up an encoder."""
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if kind is int:
+        return repr(value)
+    return "null" if value is None else _canonical(value)
+
+
+def _of(text: str) -> str:
+    return hashlib.sha256(to_bytes(text)).hexdigest()[:_DIGITS]
+
+
+# Nearly every field is a short name or number that stands in many steps, and in every trace.
+_of_short = lru_cache(maxsize=4096)(_of)

@@ -41,4 +41,4 @@ def masks() -> Iterator[tuple[str, np.ndarray]]:
 
 if __name__ == "__main__":
     cv2.setNumThreads(int(sys.argv[1]))
-    print(json.dumps({name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest() for name, mask in masks()}))
+    print(json.dumps({name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest() for name, mask in masks()}))  # noqa: T201 - its output
