@@ -43,7 +43,7 @@ SHAPED = 0.2
 CLICKS = 20
 AFTER = (1, 3, 5, 10, 20)
 PIXELS = 0.8e6
-STABILITY = (0, 2, 4)
+STABILITY = (2, 4)
 LASTING = "end to end, in one process"
 
 
@@ -80,8 +80,9 @@ def settings(**values: Any) -> Settings:
 
 class Answer(NamedTuple):
     mask: Mask
-    confidence: float
-    answered: bool
+    confidence: float = 0.0
+    score: float = 0.0
+    answered: bool = False
 
 
 async def ask(pair: Pair, targets: Iterable[Target] | None = None, **values: Any) -> Answer:
@@ -91,8 +92,9 @@ async def ask(pair: Pair, targets: Iterable[Target] | None = None, **values: Any
         async with Agent(settings(**values), grounder=grounder) as agent:
             found = await agent.segment(pair.image, pair.query)
     except GeoSegError:
-        return Answer(np.zeros(pair.image.size, dtype=bool), 0.0, False)
-    return Answer(found.mask, found.confidence or 0.0, found.status == "found")
+        return Answer(np.zeros(pair.image.size, dtype=bool))
+    score = fmean([target.score or 0.0 for target in found.targets] or [0.0])
+    return Answer(found.mask, found.confidence or 0.0, score, found.status == "found")
 
 
 def named(boxes: Iterable[Box], phrase: str) -> list[Target]:
@@ -171,6 +173,19 @@ async def trust(pair: Pair, job: Job) -> list[Row]:
         rows.append(_row(way, pair, found.mask, confidence=found.confidence, answered=found.answered))
     if not rows[0].more["answered"]:
         rows += await _held_back(pair)
+    return [*rows, *await _boxed(pair)]
+
+
+async def _boxed(pair: Pair) -> list[Row]:
+    """Single boxes: what their tools say of themselves, and how steady the mask is when the box is given."""
+    rows = []
+    for box, truth in singles(pair):
+        alone = pair._replace(truth=truth)
+        for said, phrase in (("no phrase", UNKNOWN), ("phrase", pair.phrase)):
+            for way, values in judged().items():
+                found = await ask(alone, named([box], phrase), **values)
+                sure, by = (found.confidence, way) if values else (found.score, "the tools' score")
+                rows.append(_row(f"box, {said}: {by}", alone, found.mask, confidence=sure))
     return rows
 
 

@@ -139,7 +139,7 @@ def confidence(rows: Sequence[Row], console: Console) -> Figures:
     shares = [f"{share:.0%}" for share in COVERED]
     table = Table(
         "judged by", "IoU", "over sources", "Spearman", *(f"IoU at {share}" for share in shares), "poor at 50%",
-        title="end to end: confidence, risk and coverage",
+        title="confidence, risk and coverage",
     )  # fmt: skip
     costs = Table(
         "judged by", "under", "refused", "good lost", "IoU of the rest", "poor", title="what abstaining costs"
@@ -155,6 +155,8 @@ def confidence(rows: Sequence[Row], console: Console) -> Figures:
         figures |= {way: mean(part), f"{way}, over sources": over_sources(part), f"{way}, Spearman": rank}
         figures |= {f"{way}, IoU at {share}": value for share, value in zip(shares, kept, strict=True)}
         figures |= {f"{way}, under 0.2 in the surest half": poor}
+        if "answered" not in part[0].more:
+            continue
         # Nothing is lost where nothing would have been found.
         known = [row if row.more["answered"] or row.id not in held else held[row.id] for row in part]
         for threshold in UNDER:
