@@ -68,10 +68,10 @@ async def test_every_change_is_noticed_or_lies_in_a_blind_spot(tmp_path, name):
     trace = checked(tree, "example")
     same = await outcome(tree)
     assert same == ("TraceIncomplete" if name == "cut" else "same")
-    noticed, missed = 0, []
+    noticed, missed, before = 0, [], json.dumps(tree)
     for path, changed in mutations(tree, of_models(trace)):
         spot = blind_spot(trace, path)
-        if json.dumps(changed) == json.dumps(tree) or (spot is not None and spot.when == "always"):
+        if json.dumps(changed) == before or (spot is not None and spot.when == "always"):
             continue
         with pytest.raises(TraceError):
             checked(changed, "example")

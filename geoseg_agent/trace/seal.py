@@ -10,6 +10,7 @@ import hashlib
 import json
 from functools import lru_cache
 from json.encoder import encode_basestring
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geoseg_agent.trace.jsontext import to_bytes
@@ -87,7 +88,7 @@ def _text(value: Any) -> str:
     kind = type(value)
     if kind is str:
         return encode_basestring(value)
-    if kind is int:
+    if kind is int or (kind is float and isfinite(value)):
         return repr(value)
     return "null" if value is None else _canonical(value)
 

@@ -20,9 +20,9 @@ BOXES = (Box(30, 40, 200, 170), Box(210, 90, 330, 300), Box(5, 5, 60, 50), Box(1
 def masks() -> Iterator[tuple[str, np.ndarray]]:
     """Masks of every way to ask the tools, by name."""
     tools = ClassicalTools()
-    for seed in (3, 8):
+    for seed in (3,):
         scene = Scene(SIZE, f"threads {seed}", np.ascontiguousarray(drawn(seed, SIZE).pixels))
-        for query in ("all water", "the buildings", "trees next to a road"):
+        for query in ("the buildings",):
             for found in ground(scene, query).found:
                 yield f"{seed} {query} {tuple(found.box)}", found.within
         for box in BOXES:
@@ -41,4 +41,6 @@ def masks() -> Iterator[tuple[str, np.ndarray]]:
 
 if __name__ == "__main__":
     cv2.setNumThreads(int(sys.argv[1]))
-    print(json.dumps({name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest() for name, mask in masks()}))  # noqa: T201 - its output
+    sys.stdout.write(
+        json.dumps({name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest() for name, mask in masks()})
+    )  # noqa: T201 - its output

@@ -24,7 +24,7 @@ def toolbox(settings):
 def seat(settings, *, segmenter=None):
     """How one pair of small models is built; `segmenter` wraps the second of them."""
     from tiny_clip import clip  # noqa: PLC0415 - needs the models
-    from tiny_sam3 import sam3  # noqa: PLC0415
+    from tiny_sam3 import sharing  # noqa: PLC0415
 
     method = settings.method({})
     options = {"text_mode": method.text_mode, "text_threshold": method.text_threshold}
@@ -35,7 +35,7 @@ def seat(settings, *, segmenter=None):
 
     def make_segmenter():
         with _ONE_AT_A_TIME:
-            made = sam3(0, weights={"sam3": "random, seed 0"}, **options)
+            made = sharing(0, weights={"sam3": "random, seed 0"}, **options)
         return made if segmenter is None else segmenter(made)
 
     return Makers(make_matcher, make_segmenter)

@@ -8,8 +8,10 @@ Importable without the models: `MISSING` then says which packages are not there,
 be used.
 """
 
+import copy
 import os
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from unittest import mock
 
@@ -55,6 +57,18 @@ def build(seed=0):
     # Upstream's own points assume 1008 x 1008; ours do not read this.
     model.inst_interactive_predictor._bb_feat_sizes = [(32, 32), (16, 16), (8, 8)]
     return model
+
+
+@lru_cache(maxsize=1)
+def _built(seed):
+    return build(seed)
+
+
+def sharing(seed=0, **options):
+    """As `sam3`, with the weights of all the others of this seed: for those who leave them as they are."""
+    model = _built(seed)
+    weights = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return Sam3(copy.deepcopy(model, weights), device=torch.device("cpu"), resolution=RESOLUTION, **options)
 
 
 def build_video(seed=0):

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 GATE = 0.4
 """Least agreement (IoU) of learner and evidence for the evidence to count."""
 
-_RISE = 0.45
+# Where the prior stops to rise. A later end does better on the mean, but boxes tightly filled by their targets then
+# lose to the box itself: docs/offline-default.md has the surface.
+_RISE = 0.4
 _DEPTH = 0.9
 _EVIDENCE = 0.5
 _BELIEF = 4.0
@@ -79,15 +81,17 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
 
     support = np.zeros(layer.count) if marks.belief is None else _BELIEF * marks.belief
     target = np.where(inside, 2 * sig(1 + prior) - 1, -1.0)
-    first = _round(design, target, weight, prior, support, marks)
+    learnt = _learnt(design, target, weight, marks)
+    first = sig(learnt + prior + support).astype(np.float64)
     agreement = None
     if evidence is not None:
         held = layer.mean(evidence)
         agreement = _agreement(first > 0.5, held > 0.5, np.where(inside, layer.area, 0))
         if agreement >= GATE:
             support = support + _EVIDENCE * logit(held, 0.05).astype(np.float64)
-            first = _round(design, target, weight, prior, support, marks)
-    second = _round(design, np.where(inside, 2 * first - 1, -1.0), weight, prior, support, marks)
+            first = sig(learnt + prior + support).astype(np.float64)
+    learnt = _learnt(design, np.where(inside, 2 * first - 1, -1.0), weight, marks)
+    second = sig(learnt + prior + support).astype(np.float64)
     second = np.where(inside, second, 0.02)
     own = np.full(layer.count, 0.3)
     for settled, value in ((marks.inside, 0.98), (marks.outside, 0.02)):
@@ -99,19 +103,15 @@ def foreground(layer: Layer, box: Box, evidence: Map | None = None, marks: Marks
     return Foreground(pixel, threshold, expected, agreement)
 
 
-def _round(
-    design: NDArray[np.float32],
-    target: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    prior: NDArray[np.float64],
-    support: NDArray[np.float64],
-    marks: Marks,
-) -> NDArray[np.float64]:
+def _learnt(
+    design: NDArray[np.float32], target: NDArray[np.float64], weight: NDArray[np.float64], marks: Marks
+) -> Map:
+    """(n,) float32 logit of what the learner makes of the labels and of the settled superpixels, which count more."""
     target, weight = target.copy(), weight.copy()
     for settled, value in ((marks.inside, 1.0), (marks.outside, -1.0)):
         target[settled] = value
         weight[settled] *= 5
-    return sig(logit(learn(design, target, weight), 0.02) + prior + support).astype(np.float64)
+    return logit(learn(design, target, weight), 0.02)
 
 
 def _depth(layer: Layer, box: Box) -> Map:

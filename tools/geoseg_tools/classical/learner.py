@@ -75,7 +75,7 @@ def learn(
     lower = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
     score = wide @ cho_solve((lower, True), rows.T @ (root * y), check_finite=False)
     # The diagonal of the hat matrix: rows' inverse(gram) rows, by one triangular solve.
-    hat = (solve_triangular(lower, rows.T, lower=True, check_finite=False) ** 2).sum(axis=0)
-    hat = np.clip(hat, 0.0, 0.999)
+    half = solve_triangular(lower, rows.T, lower=True, overwrite_b=True, check_finite=False)
+    hat = np.clip(np.einsum("pn,pn->n", half, half), 0.0, 0.999)
     score[labelled] = (score[labelled] - hat * y) / (1 - hat)
     return sig(3 * score).astype(np.float64)
