@@ -19,6 +19,6 @@ def digests(threads: int) -> dict[str, str]:
 
 def test_masks_are_the_same_for_one_two_and_three_threads() -> None:
     one = digests(1)
-    assert len(set(one.values())) > 10
+    assert len(set(one.values())) >= 10
     for threads in (2, 3):
         assert digests(threads) == one

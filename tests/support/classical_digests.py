@@ -43,4 +43,4 @@ if __name__ == "__main__":
     cv2.setNumThreads(int(sys.argv[1]))
     sys.stdout.write(
         json.dumps({name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest() for name, mask in masks()})
-    )  # noqa: T201 - its output
+    )
