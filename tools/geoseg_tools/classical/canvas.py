@@ -50,6 +50,10 @@ class Canvas:
         self._clicked: OrderedDict[int, _Clicked] = OrderedDict()
         self._lock = RLock()
 
+    def __len__(self) -> int:
+        """How many clicked superpixels are remembered."""
+        return len(self._clicked)
+
     def kernel(self, at: NDArray[np.int64]) -> NDArray[np.float64]:
         """(k, n) how much each of k clicked superpixels says about each of n, 0..1, 1 about itself.
 
