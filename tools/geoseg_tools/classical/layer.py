@@ -1,4 +1,8 @@
-"""A window of a scene as superpixels with features and a neighbour graph: what boxes and clicks work on."""
+"""A window of a scene as superpixels with features and a neighbour graph: what boxes and clicks work on.
+
+Smoothing: Grady: Multilabel Random Walker Image Segmentation Using Prior Models, CVPR 2005, and Random Walks for Image
+Segmentation, IEEE TPAMI 28 (2006).
+"""
 
 from __future__ import annotations
 
@@ -83,7 +87,7 @@ class Layer:
         return cast("NDArray[np.float64]", squared / max(float(squared.mean()) if len(squared) else 1.0, 1e-9))
 
     def smooth(self, values: NDArray[np.float64], own: float | NDArray[np.float64]) -> NDArray[np.float64]:
-        """A random walker with priors (Grady 2005): keep to `values` with weight `own`, and to alike neighbours.
+        """A random walker with priors: keep to `values` with weight `own`, and to alike neighbours.
 
         Solves the minimum of own (x - values)^2 + w (x_i - x_j)^2 over all pairs.
         """
