@@ -1,7 +1,7 @@
 """A window of a scene as superpixels with features and a neighbour graph: what boxes and clicks work on.
 
-Smoothing: Grady: Multilabel Random Walker Image Segmentation Using Prior Models, CVPR 2005, and Random Walks for Image
-Segmentation, IEEE TPAMI 28 (2006).
+Smoothing: Grady: Multilabel Random Walker Image Segmentation Using Prior Models, CVPR 2005, and Random Walks for
+Image Segmentation, IEEE TPAMI 28 (2006).
 """
 
 from __future__ import annotations
