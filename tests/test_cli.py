@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from command_line import here
 
 from geoseg_agent.samples import scene, write
 
@@ -22,13 +23,19 @@ def sample(tmp_path_factory):
 
 
 def geoseg(*arguments, **environment):
+    """The command line in this process: what it says and how it ends is the same there, and no second is lost."""
+    return here(*arguments, **{"COLUMNS": "200", "NO_COLOR": "1"} | environment)
+
+
+def alone(*arguments, **environment):
+    """The command line in a process of its own, where the streams and the exit code are those of a process."""
     command = [sys.executable, "-c", "from geoseg_agent.cli import main; main()", *map(str, arguments)]
     environment = {"COLUMNS": "200", "NO_COLOR": "1"} | environment
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
 def test_json_is_exactly_one_object_with_the_documented_fields(sample, tmp_path):
-    done = geoseg("segment", sample.geotiff, QUERY, "--json", "--out", "out")
+    done = alone("segment", sample.geotiff, QUERY, "--json", "--out", "out")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
 
@@ -49,15 +56,15 @@ def test_json_is_exactly_one_object_with_the_documented_fields(sample, tmp_path)
 def test_people_get_a_summary_and_the_trace_replays_with_the_image_gone(sample, tmp_path):
     image = tmp_path / "moved.tif"
     image.write_bytes(sample.geotiff.read_bytes())
-    done = geoseg("segment", image, QUERY, "--out", "out", "--traces", "traces")
+    done = alone("segment", image, QUERY, "--out", "out", "--traces", "traces")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("found")
     assert "offline-baseline" in done.stdout
     (trace,) = (tmp_path / "traces").glob("*.json")
 
-    live = geoseg("replay", trace, "--live-tools", "--image", image)
+    live = alone("replay", trace, "--live-tools", "--image", image)
     image.unlink()
-    again = geoseg("replay", trace)
+    again = alone("replay", trace)
 
     assert (live.returncode, "IoU 1.0000" in live.stdout) == (0, True), live.stderr
     assert (again.returncode, again.stdout.startswith("same")) == (0, True), again.stderr
@@ -122,7 +129,7 @@ def test_exit_codes_and_words(sample, arguments, environment, code, told):
 
 
 def test_a_failure_in_json_is_one_object_too():
-    done = geoseg("segment", "nowhere.tif", "water", "--json")
+    done = alone("segment", "nowhere.tif", "water", "--json")
     told = json.loads(done.stdout)
 
     assert done.returncode == 2
@@ -130,7 +137,7 @@ def test_a_failure_in_json_is_one_object_too():
 
 
 def test_logs_are_json_lines_when_asked(sample):
-    done = geoseg("segment", sample.png, "water", "--out", "out", GEOSEG_LOG_FORMAT="json")
+    done = alone("segment", sample.png, "water", "--out", "out", GEOSEG_LOG_FORMAT="json")
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
 
     answered = next(event for event in events if event["event"] == "answered")

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import child
+from command_line import child, here
 from small_models import MISSING, Counted, seat, toolbox
 
 from geoseg_agent import Agent, ConfigError, Hints, Image, OutOfMemory, Settings, ToolFailed
@@ -42,7 +42,7 @@ def picture(drawn):
 def test_from_the_command_line_and_its_trace_replays_without_torch(tmp_path, drawn):
     image = write(drawn, tmp_path / "scene").geotiff
     tools = {"GEOSEG_TOOLS": "small_models:toolbox", "GEOSEG_TEXT_THRESHOLD": "0.1"}
-    done = child("segment", image, "Segment the lake.", "--json", "--out", "out", cwd=tmp_path, **tools)
+    done = here("segment", image, "Segment the lake.", "--json", "--out", "out", **tools)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["engine"] == f"offline-baseline+{ENGINE}"
@@ -56,16 +56,16 @@ def test_from_the_command_line_and_its_trace_replays_without_torch(tmp_path, dra
     assert again.stdout.startswith("same")
 
 
-def test_the_doctor_examines_them(tmp_path):
-    done = child("doctor", "models", cwd=tmp_path, GEOSEG_TOOLS="small_models:toolbox")
+def test_the_doctor_examines_them():
+    done = here("doctor", "models", GEOSEG_TOOLS="small_models:toolbox")
 
     assert done.returncode == 0, done.stdout + done.stderr
     for words in ("class token", "off by", "one encode", "ran 1 x", "similarity, first", "encode", "text", "points"):
         assert words in done.stdout
 
 
-def test_the_doctor_lists_the_models_with_their_licences(tmp_path):
-    done = child("doctor", "models", "--list", cwd=tmp_path)
+def test_the_doctor_lists_the_models_with_their_licences():
+    done = here("doctor", "models", "--list", COLUMNS="200")
 
     assert done.returncode == 0, done.stderr
     for words in ("openai-b16", "remoteclip-l14", "georsclip-l14", "skyclip-l14", "licence"):

@@ -5,12 +5,10 @@ in the mask's file and the replay of the trace; it says nothing about how well a
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import here
 from transformers_peer import MODEL, build, missing, served
 
 from geoseg_agent.grounding.chat import SentImage, Terms
@@ -33,12 +31,6 @@ TAUGHT = ("Segment all buildings.", "Where could ducks swim?", "the westernmost 
 QUERY = "Which water could a seaplane land on?"
 
 
-def geoseg(*arguments, **environment):
-    command = [sys.executable, "-c", "from geoseg_agent.cli import main; main()", *map(str, arguments)]
-    known = {"COLUMNS": "200", "NO_COLOR": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | known | environment)
-
-
 def conversations():
     """What the model hears in production, for other queries than the test's."""
     agreed = agree(MODEL, frame=None, profile="default", verdict=None, max_targets=None)
@@ -59,8 +51,8 @@ def test_a_query_through_the_command_line_and_its_replay_when_the_server_is_gone
     model = build(tmp_path / "peer", conversations(), json.dumps(ANSWER))
     with served(model) as base_url:
         endpoint = {"GEOSEG_GROUNDER": "openai", "GEOSEG_BASE_URL": base_url}
-        done = geoseg("segment", image, QUERY, "--json", "--out", "out", "--traces", "traces", **endpoint)
-        wrong = geoseg("segment", image, QUERY, "--json", "--traces", "none", **endpoint, GEOSEG_MODEL="another")
+        done = here("segment", image, QUERY, "--json", "--out", "out", "--traces", "traces", **endpoint)
+        wrong = here("segment", image, QUERY, "--json", "--traces", "none", **endpoint, GEOSEG_MODEL="another")
 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -78,7 +70,7 @@ def test_a_query_through_the_command_line_and_its_replay_when_the_server_is_gone
     assert json.loads(said["chat"]["content"]) == ANSWER
     assert [step["seam"] for step in trace["steps"]].count("chat") == 1
 
-    again = geoseg("replay", told["trace"])
+    again = here("replay", told["trace"])
     assert (again.returncode, again.stdout.startswith("same")) == (0, True), again.stderr
 
     # A server that refuses is quoted, not asked again.

@@ -65,10 +65,11 @@ def _built(seed):
 
 
 def sharing(seed=0, **options):
-    """As `sam3`, with the weights of all the others of this seed: for those who leave them as they are."""
+    """As `sam3`, with weights and vocabulary of all the others of this seed: for those who leave them as they are."""
     model = _built(seed)
-    weights = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return Sam3(copy.deepcopy(model, weights), device=torch.device("cpu"), resolution=RESOLUTION, **options)
+    tokenizer = model.backbone.language_backbone.tokenizer
+    shared = {id(part): part for part in (*model.parameters(), *model.buffers(), tokenizer)}
+    return Sam3(copy.deepcopy(model, shared), device=torch.device("cpu"), resolution=RESOLUTION, **options)
 
 
 def build_video(seed=0):
