@@ -26,7 +26,14 @@ from geoseg_agent import clicks
 from geoseg_agent.admission import Gate, closed
 from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
 from geoseg_agent.correct import Corrected, correct
-from geoseg_agent.errors import ConfigError, DeadlineExceeded, QueryError, first_error
+from geoseg_agent.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    InvalidReply,
+    QueryError,
+    ToolFailed,
+    first_error,
+)
 from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
 from geoseg_agent.lanes import Lane
@@ -209,7 +216,11 @@ class Agent:
         )
         if not (self.settings.stability and answer.targets):
             return answer
-        agreed = await self._steadiness.agreements(answer, self.settings.stability)
+        try:
+            agreed = await self._steadiness.agreements(answer, self.settings.stability)
+        except (ToolFailed, InvalidReply) as error:  # the answer stands, and may have been paid for
+            note = f"how steady the answer is could not be measured: {error.message}"
+            return replace(answer, notes=(*answer.notes, note))
         return replace(answer, confidence=sum(agreed) / len(agreed))
 
     async def _ground(self, image: Image, asked: Asked) -> GroundingReply:
@@ -218,8 +229,8 @@ class Agent:
             return await self._grounder.ground(image, query)
         box = hints.box or whole(image.size)
         if asked.clicked:
-            phrase = hints.phrase or query.text[:MAX_PHRASE] or clicks.PHRASE
-            return GroundingReply("found", (Target(box, phrase),), "The points come from the caller.")
+            called = clicks.label(query, hints)
+            return GroundingReply("found", (Target(box, called),), "The points come from the caller.")
         phrase = hints.phrase or clean_phrase(query.text[:MAX_PHRASE], error=QueryError)
         cut = len(query.text) > MAX_PHRASE and hints.phrase is None
         return GroundingReply(
@@ -290,7 +301,9 @@ def _notes(said: tuple[str, ...], targets: tuple[TargetMask, ...], hints: Hints,
     unused = []
     if hints.points and not method.plan.points:
         unused.append(f"points were not used: the variant {method.variant} has no route A")
-    elif method.point_prompt == "each" and any(not point.positive for point in hints.points):
+    elif (
+        method.point_prompt == "each" and hints.earlier is None and any(not point.positive for point in hints.points)
+    ):
         unused.append("points that are not on the thing were not used: each point prompts an object of its own")
     lost = [
         f"the point ({p.x}, {p.y}) lies in no target's region and was not used; give a box with it"

@@ -1,6 +1,6 @@
 """Pointing in place of words: what was asked, where the caller gives points, or corrects an earlier mask with them.
 
-    query, no points          the query is grounded
+    query                     it is grounded; a phrase without a query is one
     points, no query          one target, route A from these points alone: nobody is asked anything
     points and `previous`     the points so far together, or on top of the mask that a query came to
 
@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from geoseg_agent.errors import QueryError
-from geoseg_agent.types import Hints, Query
+from geoseg_agent.routes import region
+from geoseg_agent.segmentation import Segmentation
+from geoseg_agent.types import MAX_PHRASE, Hints, Query, clean_phrase
 
 if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_agent.method import Method
-    from geoseg_agent.segmentation import Segmentation
 
 PHRASE = "what was clicked"
 """What a target is called that nobody named."""
@@ -51,6 +52,13 @@ class Asked(NamedTuple):
                 hint="correct an answer on the image that it is of",
             )
         self.hints.check(image.size)
+        if self.clicked and self.hints.box is not None:
+            roi = region(method, self.hints.box, image.size)
+            if not any(p.positive and roi.x1 <= p.x < roi.x2 and roi.y1 <= p.y < roi.y2 for p in self.hints.points):
+                raise QueryError(
+                    f"no point on the thing lies in the region {tuple(roi)} of the box {tuple(self.hints.box)}",
+                    hint="leave the box out, or make it larger",
+                )
         if self.clicked and not method.plan.points:
             raise QueryError(
                 f"points cannot be used: the variant {method.variant} has no route A",
@@ -70,7 +78,12 @@ def asked(query: str | None, hints: Hints | None, previous: Segmentation | None)
     if known.earlier is not None:
         if not known.points:
             raise QueryError("an earlier mask is corrected with points, and there are none", hint=_POINT)
-        return Asked(Query(query) if query else Query.unsaid(), known, True)
+        if known.box is not None:
+            raise QueryError(
+                f"an earlier mask and the box {tuple(known.box)} do not go together: the rest would be lost",
+                hint="leave the box out; points correct the whole mask",
+            )
+        return Asked(Query.unsaid() if query is None else Query(query), known, True)
     if query is not None:
         return Asked(Query(query), known, False)
     if known.points and not any(point.positive for point in known.points):
@@ -82,8 +95,21 @@ def asked(query: str | None, hints: Hints | None, previous: Segmentation | None)
     return Asked(Query(known.phrase), known, False)
 
 
+def label(query: Query, hints: Hints) -> str:
+    """What a clicked target is called: never a reason to fail."""
+    try:
+        return hints.phrase or clean_phrase(query.text[:MAX_PHRASE], error=QueryError)
+    except QueryError:
+        return PHRASE
+
+
 def _continued(query: str | None, hints: Hints, previous: Segmentation) -> tuple[str | None, Hints]:
     """The words and hints that go on from an earlier answer."""
+    if not isinstance(previous, Segmentation):
+        raise QueryError(
+            f"previous is an answer of segment, not {type(previous).__name__}",
+            hint="a mask from elsewhere goes into Hints(earlier=mask)",
+        )
     if not hints.points:
         raise QueryError("an earlier answer is corrected with points, and there are none", hint=_POINT)
     if hints.box is not None or hints.earlier is not None:

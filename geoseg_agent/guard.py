@@ -72,6 +72,7 @@ class GuardedGrounder:
         self.inner = inner
         self.engine = inner.engine
         self.rounds: int = getattr(inner, "rounds", 0)
+        self.working_side: int | None = getattr(inner, "working_side", None)
 
     async def ground(self, image: Image, query: Query) -> GroundingReply:
         """As `Grounder.ground`.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from geoseg_tools.protocols import Matcher, Segmenter
 
 ENGINE = "clip-surgery+sam3"
+_SIDE = 1008  # what SAM3 resizes every crop to, as it is published
 EXTRA = "pip install 'geoseg-agent[models]'"
 
 NEEDS = ("torch", "torchvision", "sam3", "open_clip", "psutil")
@@ -60,6 +61,7 @@ def toolbox_over(settings: Settings, seats: Sequence[Makers]) -> LocalToolbox:
         max_encoded=settings.max_encoded,
         place="load",
         identity=_identity,
+        working_side=_SIDE,
         keep=True,
     )
 

@@ -89,10 +89,13 @@ async def segment_clicked(
     return _target_mask(_Routes(None, prompt, points, Masks(crop.size)), 0.0, crop, target)
 
 
+def region(method: Method, box: Box, size: Size) -> Box:
+    """The refined box (Eq. 2) in an image of `size` (h, w), as the method has it."""
+    return refine(box, size, method.alpha, method.beta, rounding=method.rounding, min_side=method.min_crop)
+
+
 def _crop(method: Method, image: Image, target: Target, number: int) -> Crop:
-    a, b = method.alpha, method.beta
-    roi = refine(target.box, image.size, a, b, rounding=method.rounding, min_side=method.min_crop)
-    return image.crop(roi, target.box, number)
+    return image.crop(region(method, target.box, image.size), target.box, number)
 
 
 def _target_mask(found: _Routes, gamma: float, crop: Crop, target: Target) -> TargetMask:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Grounder(Protocol):
     """Image and query in, targets out (stage 1).
 
-    One that answers by itself, and so may be asked again for nothing, says so with `asks_nobody = True`.
+    One that answers by itself, and so may be asked again for nothing, says so with `asks_nobody = True`. One that
+    shrinks the image may say to which long side, in pixels: `working_side`.
 
     Attributes:
         engine: what a result of this grounder is labelled with.
@@ -54,8 +55,8 @@ class Toolbox(Protocol):
     Validity is applied inside: no mask holds a nodata pixel.
 
     A toolset that has models to load may offer `async warm_up()` too: it is awaited before a query starts, so that a
-    missing weight file fails before anything is paid. One that looks at every image at the same size may say so with
-    `working_side`, the long side in pixels.
+    missing weight file fails before anything is paid. One that shrinks what it looks at may say to which long side in
+    pixels (`working_side`).
 
     Attributes:
         engine: what a result of these tools is labelled with.

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     )
     stability: int = Field(
         default=0,
-        description="0 | 2 | 4: changed copies of the image to run again; their agreement is the confidence",
+        description="0 | 2 | 4: changed copies to run again, within the deadline; their agreement is the confidence",
     )
     attempts: int = Field(default=4, ge=1, le=20, description="most requests for one reply, re-asking included")
     call_timeout: float = Field(default=60.0, gt=0, description="seconds one request may take")

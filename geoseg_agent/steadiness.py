@@ -47,23 +47,34 @@ class Reruns:
         """As `Steadiness.agreements`."""
         from geoseg_tools.stability import CHANGES, changed, overlap  # noqa: PLC0415 - loads OpenCV
 
-        mask = answer.mask
+        mask = await self._lane.run(lambda: answer.mask)
         if not mask.any():
             return (0.0,) * runs
         found = []
         for change in CHANGES[runs]:
-            scene = await self._lane.run(changed, answer.image.scene, change, self._tools.working_side)
+            scene = await self._lane.run(changed, answer.image.scene, change, self._seen(answer))
             again = await self._masked(replace(answer.image, scene=scene), answer)
             found.append(await self._lane.run(overlap, mask, again))
         return tuple(found)
+
+    def _seen(self, answer: Segmentation) -> float:
+        """0..1: by how much what is looked at is shrunk, the whole image to be grounded or the largest region."""
+        regrounds = self._regrounds(answer)
+        side = regrounds.working_side if regrounds is not None else self._tools.working_side
+        sizes = [answer.image.size] if regrounds is not None else [found.roi.size for found in answer.targets]
+        return 1.0 if side is None else min(1.0, side / max(max(size) for size in sizes))
+
+    def _regrounds(self, answer: Segmentation) -> GuardedGrounder | None:
+        grounded = not answer.clicked and answer.hints.box is None and self._method.plan.grounds
+        return self._grounder if grounded else None
 
     async def _masked(self, image: Image, answer: Segmentation) -> Mask:
         """(h, w) bool: what the query comes to on a copy."""
         before, hints = answer.image.size, _scaled_hints(answer.hints, answer.image.size, image.size)
         targets = [_scaled(found.target, before, image.size) for found in answer.targets]
-        grounded = not answer.clicked and answer.hints.box is None and self._method.plan.grounds
-        if grounded and self._grounder is not None:
-            reply = await self._grounder.ground(image, Query(answer.query))
+        grounder = self._regrounds(answer)
+        if grounder is not None:
+            reply = await grounder.ground(image, Query(answer.query))
             targets = [hints.named(target) for target in reply.targets]
         segment_one = segment_clicked if answer.clicked else segment_target
         with first_error():  # here, so that the step in the trace holds the error itself

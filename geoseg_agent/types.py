@@ -79,7 +79,7 @@ class Hints:
     Attributes:
         box: absolute pixels x1, y1, x2, y2 of the original image; a `Box` or a tuple of four ints.
         points: pixel indices (x, y) or (x, y, positive).
-        phrase: 1 to 200 printable characters.
+        phrase: 1 to 200 printable characters; without a query or a point it is the query.
         earlier: (H, W) bool, image frame: a mask that the points correct; copied. With it nothing is grounded.
 
     Raises:
@@ -106,6 +106,16 @@ class Hints:
             object.__setattr__(self, "phrase", clean_phrase(self.phrase, error=QueryError))
         if self.earlier is not None:
             object.__setattr__(self, "earlier", _mask(self.earlier))
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, Hints) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def _values(self) -> tuple[object, ...]:
+        mask = self.earlier
+        return self.box, self.points, self.phrase, None if mask is None else (mask.shape, mask.tobytes())
 
     def named(self, target: Target) -> Target:
         """The target under the caller's phrase, where there is one."""
@@ -150,6 +160,8 @@ def _mask(mask: object) -> Mask:
             f"an earlier mask is an (H, W) bool array, got {type(mask).__name__}",
             hint="use Segmentation.mask, or mask > 0 of an array of numbers",
         )
+    if mask.flags.owndata and not mask.flags.writeable:  # one that was kept before
+        return mask
     kept = mask.copy()
     kept.flags.writeable = False
     return kept

@@ -110,7 +110,7 @@ async def ablate(trace: Trace, variations: Sequence[Variation], live: Live | Non
 
     A query that failed is a failure under every variation that is grounded, and one that found nothing finds nothing.
     A tool that crashes under a variation is that variation's failure. The variation that changes nothing must come to
-    the recorded result in every field.
+    the recorded result in every field. A confidence that came of changed copies (`stability`) is nobody's here.
 
     Args:
         trace: one query, recorded with the full method.
@@ -122,12 +122,18 @@ async def ablate(trace: Trace, variations: Sequence[Variation], live: Live | Non
             the recorded answers any more.
         TraceError: the live image is not the picture of the trace.
         TraceCorrupt: the trace's targets, hints or steps are malformed.
-        ConfigError: a variation is impossible, the trace is not of the full method, or the live tools are not its.
+        ConfigError: a variation is impossible, the trace is of points without words or not of the full method, or the
+            live tools are not its.
     """
     names = [variation.name for variation in variations]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"two variations are called {twice!r}", hint="give each a name of its own")
+    if trace.clicked:
+        raise ConfigError(
+            f"the trace {trace.id} is of points without words: there are no two routes to vary",
+            hint="record queries",
+        )
     base = recorded_method(trace)
     image, hints, targets = _recorded(trace, live)
     memories: dict[TextEdition, MemoToolbox] = {}
@@ -258,7 +264,7 @@ def _outcome(row: _Row, trace: Trace, image: Image, base: Method) -> Outcome:
         query=trace.query,
         status="found" if grounded is None else grounded.status,
         targets=targets,
-        confidence=None if grounded is None else grounded.confidence,
+        confidence=None if grounded is None or _steady(trace) else grounded.confidence,
         engine=row.tools.engine if grounded is None else grounded.engine,
         reasoning="" if grounded is None else grounded.reasoning,
         notes=tuple(dict.fromkeys(note for target in targets for note in target.notes)),
@@ -267,6 +273,11 @@ def _outcome(row: _Row, trace: Trace, image: Image, base: Method) -> Outcome:
     if row.method == base:
         _as_recorded(answer, trace)
     return Outcome(row.variation, row.method, answer, None, row.ran)
+
+
+def _steady(trace: Trace) -> bool:
+    """Whether the confidence is of copies of the image, which no variation was run on."""
+    return any(step.seam == "stability" for step in trace.steps)
 
 
 def _as_recorded(answer: Segmentation, trace: Trace) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from geoseg_agent.bench.datasets import open_pairs
 from geoseg_agent.bench.lines import told
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.settings import Settings
 from geoseg_agent.trace.record_base import Record
 
 if TYPE_CHECKING:
@@ -99,14 +100,21 @@ class Plan(Record):
         for name in ("settings", "method"):
             old, new = getattr(self, name), getattr(other, name)
             for field in sorted((old.keys() | new.keys()) - _NO_EFFECT):
-                if old.get(field) != new.get(field):
-                    yield f"{name}.{field} was {old.get(field)!r} and is {new.get(field)!r}"
+                before, now = (side.get(field, _default(field)) for side in (old, new))
+                if before != now:
+                    yield f"{name}.{field} was {before!r} and is {now!r}"
         if self.prompt != other.prompt and None not in {self.prompt, other.prompt}:
             yield f"the prompt was {self.prompt} and is {other.prompt}"
         if self.masks != other.masks:
             yield f"it scores {self.masks or 'the agent'}, this one {other.masks or 'the agent'}"
         if self.resized != other.resized:
             yield f"masks of another size were {'' if self.resized else 'not '}resized (--resize)"
+
+
+def _default(field: str) -> Any:
+    """What a setting was before there was one of that name; None for all else."""
+    known = Settings.model_fields.get(field)
+    return None if known is None else known.get_default()
 
 
 def _asks(settings: dict[str, Any]) -> str:

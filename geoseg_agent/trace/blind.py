@@ -77,7 +77,7 @@ BLIND_SPOTS: tuple[BlindSpot, ...] = (
     BlindSpot("steps[*].output.targets[*].phrase", "phrase hint", "a phrase that nobody used"),
     BlindSpot("hints.points*", "unprompted", "points that nobody used"),
     BlindSpot("steps[*].output*", "replaced", "what was not drawn when the model looked at the result"),
-    BlindSpot("steps[*].output.agreements", "stability", "their order; their mean is the confidence, which is seen"),
+    BlindSpot("steps[*].output.agreements", "stability", "each of them; only their mean, the confidence, is seen"),
     BlindSpot("steps[*].input.address", "endpoint", "where the model was; only the key of a cached reply holds it"),
     BlindSpot("steps[*].input.model", "endpoint", "what it was configured as; the label of the result says it again"),
     BlindSpot("steps[*].output.server", "endpoint", "who served the model; nothing is read by it"),

@@ -103,9 +103,10 @@ def settings_of(trace: Trace, values: Mapping[str, Any]) -> Settings:
     Raises:
         TraceError: a value is out of its range today.
     """
-    known = Settings.model_fields.keys() - _OF_THE_MACHINE
+    known = {name: field for name, field in Settings.model_fields.items() if name not in _OF_THE_MACHINE}
     try:
-        return Settings(**{name: value for name, value in values.items() if name in known})
+        # A setting that the trace is older than had its default then; the environment has no say.
+        return Settings(**{name: values.get(name, field.get_default()) for name, field in known.items()})
     except ConfigError as error:
         raise TraceError(
             f"the trace {trace.id} was made with a value that is none any more: {error.message}",

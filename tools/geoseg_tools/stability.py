@@ -35,19 +35,24 @@ CHANGES: Final[Mapping[int, Sequence[Change]]] = {
 """The copies that are looked at, by how many."""
 
 
-def changed_size(size: Size, change: Change, side: int | None) -> Size:
-    """(h, w) of a copy of an image of `size`; tools that see at most `side` pixels a side get the scale of that."""
-    scale = change.scale * (min(1.0, side / max(size)) if side is not None and change.scale != 1.0 else 1.0)
+def changed_size(size: Size, change: Change, seen: float = 1.0) -> Size:
+    """(h, w) of a copy of an image of `size`; its scale is that of what tools see, `seen` of its sides."""
+    scale = change.scale * seen if change.scale != 1.0 else 1.0
     return max(1, round(scale * size[0])), max(1, round(scale * size[1]))
 
 
-def changed(scene: Scene, change: Change, side: int | None = None) -> Scene:
+def changed(scene: Scene, change: Change, seen: float = 1.0) -> Scene:
     """The copy; its digest says of what it is one, and how it was made.
+
+    Args:
+        scene: the image.
+        change: how the copy differs.
+        seen: 0..1, by how much the tools shrink what they look at: one smaller by less would be the same to them.
 
     Raises:
         NoPixelsError: the scene was rebuilt from a trace.
     """
-    size = changed_size(scene.size, change, side)
+    size = changed_size(scene.size, change, seen)
     pixels, valid = scene.pixels, scene.valid
     if size != scene.size:
         pixels = cast("Rgb", cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA))
@@ -75,7 +80,10 @@ def scaled_box(box: Box, size: Size, to: Size) -> Box:
 
 
 def overlap(mask: Mask, other: Mask) -> float:
-    """Intersection over union of two masks of one scene, at the size of the smaller second; 1 if both are empty."""
+    """Intersection over union of two masks of one scene, at the size of the smaller second; 0 if both are empty.
+
+    A mask that is lost when it is made smaller was not found again.
+    """
     small = shrunk(mask, cast("Size", other.shape))
     union = int(np.count_nonzero(small | other))
-    return int(np.count_nonzero(small & other)) / union if union else 1.0
+    return int(np.count_nonzero(small & other)) / union if union else 0.0
