@@ -8,6 +8,7 @@ import random
 import sys
 
 from bench_data import two_boxes
+from command_line import here
 from mllm_server import MllmServer
 
 from geoseg_agent.bench.datasets import open_pairs
@@ -25,14 +26,28 @@ def untimed(value):
     return value
 
 
+def command(data, folder, server):
+    """The arguments and the environment of a run."""
+    environment = {"GEOSEG_BASE_URL": server.base_url, "GEOSEG_DIALECT": "json_schema"}
+    return ("bench", "run", str(data), "--out", str(folder), "--concurrency", "2"), environment
+
+
 async def started(data, folder, server):
+    """A run in a process that can be killed."""
+    arguments, environment = command(data, folder, server)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GEOSEG_")}
-    kept |= {"GEOSEG_BASE_URL": server.base_url, "GEOSEG_DIALECT": "json_schema", "OMP_NUM_THREADS": "1"}
-    command = "from geoseg_agent.cli import main; main()", "bench", "run", data, "--out", folder, "--concurrency", "2"
-    pipe = asyncio.subprocess.PIPE
+    kept |= environment | {"OMP_NUM_THREADS": "1"}
+    main, pipe = "from geoseg_agent.cli import main; main()", asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", *map(str, command), env=kept, cwd=data.parent, stdout=pipe, stderr=pipe
+        sys.executable, "-c", main, *arguments, env=kept, cwd=data.parent, stdout=pipe, stderr=pipe
     )
+
+
+async def ended(data, folder, server):
+    """A run that nobody kills: what it did is in its folder, and it needs no process of its own."""
+    arguments, environment = command(data, folder, server)
+    done = await asyncio.to_thread(here, *arguments, **environment)
+    assert done.returncode == 0, done.stderr
 
 
 def asked(server, queries, begin):
@@ -59,9 +74,7 @@ async def test_after_kills_the_summary_is_the_same_and_no_reply_is_paid_for_twic
     queries = [pair.query for pair in open_pairs(data)]
     run, in_vain = tmp_path / "run", 0
     async with MllmServer(delay=0.2) as server:
-        whole = await started(data, tmp_path / "whole", server)
-        _, said = await whole.communicate()
-        assert whole.returncode == 0, said.decode()
+        await ended(data, tmp_path / "whole", server)
         assert sorted(asked(server, queries, 0)) == sorted(queries)
         paid = set()
         for _ in range(KILLS):
@@ -78,14 +91,12 @@ async def test_after_kills_the_summary_is_the_same_and_no_reply_is_paid_for_twic
                 paid = {trace.query for trace in traces(run) if paid_replies(trace)}
             in_vain += len(set(asked(server, queries, begin)) - paid)
         begin = len(server.requests)
-        child = await started(data, run, server)
-        _, said = await child.communicate()
-        assert child.returncode == 0, said.decode()
+        await ended(data, run, server)
         assert sorted(asked(server, queries, begin)) == sorted(set(queries) - paid)
     assert 0 < len(paid) < len(queries)
     assert in_vain <= 2 * KILLS
     one, other = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "run"))
     assert untimed(one) == untimed(other)
-    ended = [trace.query for trace in traces(run) if trace.status != "interrupted"]
-    assert sorted(ended) == sorted(queries)
+    complete = [trace.query for trace in traces(run) if trace.status != "interrupted"]
+    assert sorted(complete) == sorted(queries)
     assert not list((run / "traces").glob("*.journal"))
