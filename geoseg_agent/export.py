@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from geoseg_agent.decode import quiet
 from geoseg_agent.errors import GeoSegError, InputError
 from geoseg_agent.overlay import overlay, overlay_png
+from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:
     import os
@@ -146,8 +147,9 @@ def _write_geotiff(answer: Segmentation, georeference: Georeference, path: Path)
             for top in range(0, height, _STRIP_ROWS):
                 bottom = min(top + _STRIP_ROWS, height)
                 values = _rows(answer, top, bottom).astype(np.uint8)
-                if image.valid is not None:
-                    values[~image.valid[top:bottom]] = NODATA
+                valid = image.scene.view(Box(0, top, width, bottom)).valid
+                if valid is not None:
+                    values[~valid] = NODATA
                 dataset.write(values, 1, window=Window(0, top, width, bottom - top))
         path.write_bytes(memory.getbuffer())
 

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from geoseg_agent.drawing import PAPER, Spot, View, colour_of, letters, overlaps, tint
+from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -82,9 +83,10 @@ def _base(answer: Segmentation, view: View) -> Rgb:
     if not scene.has_pixels:
         return np.full((height, width, 3), 96, dtype=np.uint8)
     how = cv2.INTER_AREA if view.scale < 1 else cv2.INTER_CUBIC
-    canvas = cv2.resize(scene.pixels, (width, height), interpolation=how) if view.scale != 1 else scene.pixels.copy()
-    if scene.valid is not None:
-        seen = cv2.resize(scene.valid.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    pixels, valid = scene.view(whole(scene.size), view.size)
+    canvas = cv2.resize(pixels, (width, height), interpolation=how) if view.scale != 1 else pixels.copy()
+    if valid is not None:
+        seen = cv2.resize(valid.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
         canvas[seen == 0] = _NODATA
     return np.asarray(canvas, dtype=np.uint8)
 

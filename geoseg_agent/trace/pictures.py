@@ -139,11 +139,12 @@ def mask_png(runs: Runs, side: int, colour: Colour, *, spotlight: bool) -> str:
 def photo(image: Image, region: Box, side: int, budget: int) -> str:
     """A region of the image as a data address, neither side over `side`, about `budget` bytes at the most."""
     size = fit(region.size, side)
-    pixels = np.asarray(cv2.resize(image.pixels[region.slices], size[::-1], interpolation=cv2.INTER_AREA))
-    if image.valid is not None:
-        valid = np.ascontiguousarray(image.valid[region.slices]).view(np.uint8)
+    seen, valid = image.scene.view(region, size)
+    pixels = np.asarray(cv2.resize(seen, size[::-1], interpolation=cv2.INTER_AREA))
+    if valid is not None:
         pixels = pixels.copy()
-        pixels[cv2.resize(valid, size[::-1], interpolation=cv2.INTER_NEAREST) == 0] = NODATA
+        flat = np.ascontiguousarray(valid).view(np.uint8)
+        pixels[cv2.resize(flat, size[::-1], interpolation=cv2.INTER_NEAREST) == 0] = NODATA
     picture = Pillow.fromarray(pixels)
     address = ""
     for quality in _QUALITIES:

@@ -7,7 +7,7 @@ whole image) reads `crop.scene` and may cache what it derives under `scene.diges
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from geoseg_tools.errors import GeometryError, NoPixelsError
 from geoseg_tools.geometry import Box, whole
@@ -16,8 +16,23 @@ if TYPE_CHECKING:
     from geoseg_tools.arrays import Mask, Rgb, Size
 
 
+class View(NamedTuple):
+    """A window of a scene.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB, read-only.
+        valid: (h, w) bool, read-only, False on nodata; None where every pixel is valid.
+    """
+
+    pixels: Rgb
+    valid: Mask | None
+
+
 class Scene:
-    """One decoded image: pixels, validity, and the digest that identifies both.
+    """One image: pixels, validity, and the digest that identifies both.
+
+    This one holds its pixels. One that reads them from a file overrides `view` and `has_pixels`, and nothing that
+    looks through `view` knows the difference.
 
     Args:
         size: (H, W).
@@ -52,6 +67,19 @@ class Scene:
             raise NoPixelsError("this scene was rebuilt from a trace and has no pixels; give the image itself")
         return self._pixels
 
+    def view(self, window: Box, at_least: Size | None = None) -> View:  # noqa: ARG002 - for those that read files
+        """The pixels of a window, absolute; a view where they are held.
+
+        Args:
+            window: inside the scene.
+            at_least: (h, w) that is enough for the caller, who will shrink what comes to it. What comes has the
+                window's own resolution or any between the two, so that a file need not be read at the finest one.
+
+        Raises:
+            NoPixelsError: the scene was rebuilt from a trace.
+        """
+        return View(self.pixels[window.slices], None if self.valid is None else self.valid[window.slices])
+
     @property
     def has_pixels(self) -> bool:
         """False for a scene rebuilt from a trace."""
@@ -85,12 +113,12 @@ class Crop:
     @property
     def pixels(self) -> Rgb:
         """(h, w, 3) uint8 RGB, RoI frame; a view."""
-        return self.scene.pixels[self.roi.slices]
+        return self.scene.view(self.roi).pixels
 
     @property
     def valid(self) -> Mask | None:
         """(h, w) bool, RoI frame; a view, or None where every pixel is valid."""
-        return None if self.scene.valid is None else self.scene.valid[self.roi.slices]
+        return self.scene.view(self.roi).valid
 
     @property
     def size(self) -> Size:

@@ -29,7 +29,7 @@ def shown(image: Image, window: Box, size: Size) -> Rgb:
         NoPixelsError: the image was rebuilt from a trace.
     """
     crop = image.crop(window)
-    return resized(crop.pixels, crop.valid, size)
+    return resized(*crop.scene.view(crop.roi, size), size)
 
 
 def resized(pixels: Rgb, valid: Mask | None, size: Size) -> Rgb:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from geoseg_tools.classical import ops
+from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,11 +91,12 @@ def working_size(size: Size, side: int = WORKING_SIDE) -> Size:
 def thumbnail(scene: Scene, side: int = WORKING_SIDE) -> Thumbnail:
     """Reduce a scene by area and settle which pixels are worth looking at."""
     size = working_size(scene.size, side)
-    small = cast("Rgb", ops.shrink(scene.pixels, size))
+    pixels, seen = scene.view(whole(scene.size), size)
+    small = cast("Rgb", ops.shrink(pixels, size))
     valid = np.ones(size, np.bool_)
-    if scene.valid is not None:
+    if seen is not None:
         # Only cells that are valid as a whole: a mixed one has a colour that is nowhere in the scene.
-        valid = ops.shrink(scene.valid.view(np.uint8) * np.uint8(255), size) == 255
+        valid = ops.shrink(seen.view(np.uint8) * np.uint8(255), size) == 255
     valid = ops.erode(valid & ~_blank(small), 3)
     rgb = small.astype(np.float32) / np.float32(255)
     if not valid.all():

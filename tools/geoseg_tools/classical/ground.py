@@ -104,8 +104,9 @@ def _regions(scene: Scene, evidence: Evidence, choice: Choice) -> list[tuple[Box
         values = np.where(ops.dilate(mask, 3), choice.evidence, np.float32(0))
         box = scene_box(extent, evidence.size, scene.size)
         within = above(values, scene.size, box)
-        if scene.valid is not None:
-            within &= scene.valid[box.slices]
+        seen = scene.view(box).valid
+        if seen is not None:
+            within &= seen
         cut = tight(within, box)
         if cut is not None:
             out.append(cut)

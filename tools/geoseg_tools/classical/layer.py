@@ -114,10 +114,10 @@ def layer_of(scene: Scene, window: Box, *, side: int = SIDE, cell: int = 7) -> L
     """Cut a window of a scene into superpixels, at most `side` pixels long, enlarged at most three times."""
     scale = min(_ENLARGE, side / max(window.size))
     size = (max(1, round(window.height * scale)), max(1, round(window.width * scale)))
-    pixels = scene.pixels[window.slices]
+    pixels, seen = scene.view(window, size)
     valid = np.ones(size, np.bool_)
-    if scene.valid is not None:
-        valid = ops.shrink(scene.valid[window.slices].view(np.uint8) * np.uint8(255), size) > 127
+    if seen is not None:
+        valid = ops.shrink(seen.view(np.uint8) * np.uint8(255), size) > 127
     # Whole numbers first: a copy of the window in floats would be four times its size.
     small = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     lab = ops.lab(small.astype(np.float32) / np.float32(255))
