@@ -147,7 +147,7 @@ def _write_geotiff(answer: Segmentation, georeference: Georeference, path: Path)
             for top in range(0, height, _STRIP_ROWS):
                 bottom = min(top + _STRIP_ROWS, height)
                 values = _rows(answer, top, bottom).astype(np.uint8)
-                valid = image.scene.view(Box(0, top, width, bottom)).valid
+                valid = image.crop(Box(0, top, width, bottom)).valid
                 if valid is not None:
                     values[~valid] = NODATA
                 dataset.write(values, 1, window=Window(0, top, width, bottom - top))

@@ -117,8 +117,8 @@ class Crop:
 
     @property
     def valid(self) -> Mask | None:
-        """(h, w) bool, RoI frame; a view, or None where every pixel is valid."""
-        return self.scene.view(self.roi).valid
+        """(h, w) bool, RoI frame; a view, or None where every pixel is valid or the scene has no pixels."""
+        return self.scene.view(self.roi).valid if self.scene.has_pixels else None
 
     @property
     def size(self) -> Size:
