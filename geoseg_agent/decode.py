@@ -123,7 +123,8 @@ def check_size(size: Size, max_pixels: int, name: str) -> None:
     if height * width > max_pixels:
         raise ImageError(
             f"{name} has {width} x {height} = {width * height:,} pixels, at most {max_pixels:,} are allowed",
-            hint="cut or downscale it, or raise GEOSEG_MAX_PIXELS",
+            hint="cut or downscale it, raise GEOSEG_MAX_PIXELS, or convert it to a tiled GeoTIFF: a TIFF of any size "
+            "is opened, and read where it is looked at",
         )
 
 
@@ -156,6 +157,15 @@ def check_valid(valid: Mask, name: str) -> Mask | None:
             hint="skip it, or correct its nodata value or alpha",
         )
     return valid
+
+
+def damaged(name: str, error: Exception) -> ImageError:
+    """What to raise for whatever a decoder said against the file `name`."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # rasterio says what is wrong in the first error of a chain
+        cause = cause.__cause__
+    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+    return ImageError(f"{name} cannot be decoded: {reason}", hint="the file is damaged or cut short; fetch it again")
 
 
 def oriented(array: NDArray[Any], orientation: int) -> NDArray[Any]:

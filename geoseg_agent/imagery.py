@@ -22,13 +22,16 @@ from geoseg_agent.decode import (
     Kind,
     check_size,
     check_valid,
+    damaged,
     decode_file,
     decode_pillow,
     kind_of,
 )
 from geoseg_agent.errors import ImageError
 from geoseg_agent.georeference import Georeference
-from geoseg_agent.raster import decode_raster, tiff_orientation
+from geoseg_agent.opened import Opened, OpenedScene
+from geoseg_agent.raster import read_raster
+from geoseg_agent.raster_file import tiff_orientation
 from geoseg_tools.crop import Crop, Scene
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ class Image:
         scene: pixels (H, W, 3) uint8 RGB, validity, and the digest of both.
         name: what messages call it.
         path: the file it was read from, absolute, or None.
-        file_sha256: digest of that file's bytes, hex, or None.
+        file_sha256: digest of that file's bytes, hex, or None; None where it is opened and not read.
         georeference: its place on the ground, or None.
         bands: 1-based numbers of the source bands shown; one for grey, three for red, green, blue.
         stretch: (low, high) per shown band: the source values that became 0 and 255; None for 8-bit sources.
@@ -71,18 +74,36 @@ class Image:
 
         Raises:
             geoseg_tools.NoPixelsError: the image was rebuilt from a trace.
+            geoseg_tools.WindowsOnlyError: the image is opened; `crop` and `scene.view` give its pixels.
         """
         return self.scene.pixels
 
     @property
     def valid(self) -> Mask | None:
-        """(H, W) bool, read-only, False on nodata; None where every pixel is valid."""
+        """(H, W) bool, read-only, False on nodata; None where every pixel is valid.
+
+        Raises:
+            geoseg_tools.WindowsOnlyError: the image is opened.
+        """
         return self.scene.valid
 
     @property
+    def opened(self) -> bool:
+        """Whether its pixels are read from a file window by window, or were when the trace was made."""
+        return self.scene.opened
+
+    @property
     def sha256(self) -> str:
-        """Hex digest over size, pixels and validity: equal digests mean equal pictures."""
+        """Hex digest over size, pixels and validity: equal digests mean equal pictures.
+
+        That of an opened image is over what its file says of itself; see `geoseg_agent.opened_digest`.
+        """
         return self.scene.digest
+
+    def close(self) -> None:
+        """Let go of the file of an opened image, which otherwise goes with the image; nothing for others."""
+        if isinstance(self.scene, OpenedScene):
+            self.scene.close()
 
     def crop(self, roi: Box, box: Box | None = None, target: int = 1) -> Crop:
         """The region `roi` of target number `target` at `box` (the whole RoI where None), both absolute; a view.
@@ -133,7 +154,7 @@ class Image:
         except ImageError:
             raise
         except Exception as error:  # a lazily loaded file fails here, in any way its plugin likes
-            raise _damaged(name, error) from error
+            raise damaged(name, error) from error
         return cls(_scene(decoded.pixels, decoded.valid), name, bands=decoded.bands, stretch=_plain(decoded.stretch))
 
     @classmethod
@@ -148,15 +169,19 @@ class Image:
         georeference: Georeference | None = None,
         bands: tuple[int, ...] = (1, 2, 3),
         stretch: tuple[tuple[float, float], ...] | None = None,
+        opened: bool = False,
     ) -> Self:
         """What a trace knows of an image: size (H, W) and digests, but no pixels."""
-        return cls(Scene(size, sha256), name, path, file_sha256, georeference, bands, stretch)
+        return cls(Scene(size, sha256, opened=opened), name, path, file_sha256, georeference, bands, stretch)
 
 
 def read_image(
     path: str | os.PathLike[str], *, bands: tuple[int, ...] | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image:
     """Read a PNG, JPEG, WebP, TIFF or GeoTIFF file as 8-bit RGB, within limits. Blocks while it reads.
+
+    A TIFF with more than `max_pixels` is opened instead: its pixels come from the file where they are looked at, the
+    stretch from a sample, and the digest from what the file says of itself. Otherwise it is the same image.
 
     8-bit values are taken as they are. Everything else is stretched linearly, band by band, so that the 2nd and
     98th percentile of the image's valid pixels become 0 and 255 (images over 4 megapixels are sampled for that on a
@@ -168,7 +193,7 @@ def read_image(
     Args:
         path: an existing regular file; no address, no GDAL virtual path.
         bands: 1-based: one band to show in grey, or three to show as red, green, blue.
-        max_pixels: larger images are refused from their header.
+        max_pixels: larger images are refused from their header, or opened where they are TIFF files.
 
     Raises:
         ImageError: missing, unreadable, of another format, outside the limits, damaged, or without a valid pixel.
@@ -177,6 +202,9 @@ def read_image(
     try:
         with file.open("rb") as stream:
             decoded = _decode(stream, file, bands, max_pixels)
+            if isinstance(decoded, Opened):
+                scene, shown, spans, place = decoded
+                return Image(scene, file.name, str(file), None, place, shown, _plain(spans))
             stream.seek(0)
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except ImageError:
@@ -184,7 +212,7 @@ def read_image(
     except PermissionError as error:
         raise ImageError(f"{file} may not be read", hint="change its permissions") from error
     except Exception as error:  # decoders answer hostile bytes with whatever comes to hand
-        raise _damaged(file.name, error) from error
+        raise damaged(file.name, error) from error
     return Image(
         _scene(decoded.pixels, decoded.valid),
         file.name,
@@ -218,7 +246,8 @@ def as_image(source: object, *, bands: tuple[int, ...] | None = None, max_pixels
             hint="a torch tensor becomes an array with .cpu().numpy()",
         )
     image = source if isinstance(source, Image) else Image.from_array(source)
-    check_size(image.size, max_pixels, image.name)
+    if not image.opened:
+        check_size(image.size, max_pixels, image.name)
     return image
 
 
@@ -246,17 +275,17 @@ def _local(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def _decode(stream: BinaryIO, file: Path, bands: tuple[int, ...] | None, max_pixels: int) -> Decoded:
+def _decode(stream: BinaryIO, file: Path, bands: tuple[int, ...] | None, max_pixels: int) -> Decoded | Opened:
     head = stream.read(32)
     stream.seek(0)
     kind: Kind = kind_of(head, file.name)
     if kind == "TIFF":
         orientation = tiff_orientation(stream)
-        return decode_raster(
+        return read_raster(
             str(file), "GTiff", name=file.name, bands=bands, max_pixels=max_pixels, orientation=orientation
         )
     if kind == "PNG16":
-        return decode_raster(str(file), "PNG", name=file.name, bands=bands, max_pixels=max_pixels, orientation=1)
+        return read_raster(str(file), "PNG", name=file.name, bands=bands, max_pixels=max_pixels, orientation=1)
     limit = 16 * max_pixels + (64 << 20)
     if (length := os.fstat(stream.fileno()).st_size) > limit:
         raise ImageError(
@@ -278,14 +307,6 @@ def _scene(pixels: Rgb, valid: Mask | None) -> Scene:
 
 def _plain(stretch: tuple[tuple[float, float], ...] | None) -> tuple[tuple[float, float], ...] | None:
     return None if stretch is None else tuple((low, high) for low, high in stretch)
-
-
-def _damaged(name: str, error: Exception) -> ImageError:
-    cause: BaseException = error
-    while cause.__cause__ is not None:  # rasterio says what is wrong in the first error of a chain
-        cause = cause.__cause__
-    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-    return ImageError(f"{name} cannot be decoded: {reason}", hint="the file is damaged or cut short; fetch it again")
 
 
 def _is_array(value: object, dtype: type[np.generic]) -> bool:

@@ -59,7 +59,10 @@ def to_uint8(values: NDArray[Any], span: Span, valid: Mask) -> NDArray[np.uint8]
         return np.zeros(values.shape, dtype=np.uint8)
     # Halved, so that the width of a band that fills the range of float64 does not overflow.
     low, width = span.low / 2, span.high / 2 - span.low / 2
-    scaled = np.where(valid, values, span.low).astype(np.float64) / 2
+    scaled = np.where(valid, values, span.low).astype(np.float64)
+    # What lies far outside of a narrow span would overflow where it is scaled.
+    np.clip(scaled, span.low, span.high, out=scaled)
+    scaled /= 2
     scaled -= low
     scaled *= 255 / width if 255 / width < np.inf else 0.0
     scaled += 0.5

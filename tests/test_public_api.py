@@ -75,6 +75,7 @@ TOOLS = [
     "ThresholdPoints",
     "ToolError",
     "WeightsError",
+    "WindowsOnlyError",
     "fuse",
     "paste",
     "refine",

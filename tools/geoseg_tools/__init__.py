@@ -15,6 +15,7 @@ from geoseg_tools.errors import (
     NoPixelsError,
     ToolError,
     WeightsError,
+    WindowsOnlyError,
 )
 from geoseg_tools.fusion import Fused, fuse, valid
 from geoseg_tools.geometry import Box, paste, refine, resize_nearest, whole
@@ -46,6 +47,7 @@ __all__ = [
     "ThresholdPoints",
     "ToolError",
     "WeightsError",
+    "WindowsOnlyError",
     "fuse",
     "paste",
     "refine",

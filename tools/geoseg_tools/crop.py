@@ -31,26 +31,36 @@ class View(NamedTuple):
 class Scene:
     """One image: pixels, validity, and the digest that identifies both.
 
-    This one holds its pixels. One that reads them from a file overrides `view` and `has_pixels`, and nothing that
-    looks through `view` knows the difference.
+    This one holds its pixels. One that reads them from a file overrides `view`, `seen` and `has_pixels`, and nothing
+    that looks through these knows the difference.
 
     Args:
         size: (H, W).
         digest: sha256 over pixels and validity, hex; equal digests mean equal scenes.
         pixels: (H, W, 3) uint8 RGB, or None where the scene was rebuilt from a trace.
         valid: (H, W) bool, False on nodata; None means every pixel is valid.
+        opened: whether the pixels are read from a file in windows, or were when the trace was made.
     """
 
-    __slots__ = ("_pixels", "digest", "size", "valid")
+    __slots__ = ("_pixels", "_valid", "digest", "opened", "size")
 
-    def __init__(self, size: Size, digest: str, pixels: Rgb | None = None, valid: Mask | None = None) -> None:
+    def __init__(
+        self,
+        size: Size,
+        digest: str,
+        pixels: Rgb | None = None,
+        valid: Mask | None = None,
+        *,
+        opened: bool = False,
+    ) -> None:
         if pixels is not None and pixels.shape != (*size, 3):
             raise GeometryError(f"pixels of shape {pixels.shape} do not fit a scene of size {size}")
         if valid is not None and valid.shape != size:
             raise GeometryError(f"validity of shape {valid.shape} does not fit a scene of size {size}")
         self.size = size
         self.digest = digest
-        self.valid = valid
+        self.opened = opened
+        self._valid = valid
         self._pixels = pixels
         for array in (pixels, valid):
             if array is not None:
@@ -67,6 +77,11 @@ class Scene:
             raise NoPixelsError("this scene was rebuilt from a trace and has no pixels; give the image itself")
         return self._pixels
 
+    @property
+    def valid(self) -> Mask | None:
+        """(H, W) bool, False on nodata; None where every pixel is valid, or where there are none."""
+        return self._valid
+
     def view(self, window: Box, at_least: Size | None = None) -> View:  # noqa: ARG002 - for those that read files
         """The pixels of a window, absolute; a view where they are held.
 
@@ -78,7 +93,11 @@ class Scene:
         Raises:
             NoPixelsError: the scene was rebuilt from a trace.
         """
-        return View(self.pixels[window.slices], None if self.valid is None else self.valid[window.slices])
+        return View(self.pixels[window.slices], self.seen(window))
+
+    def seen(self, window: Box) -> Mask | None:
+        """(h, w) bool: the validity of a window, absolute, of any size; None where all of it is valid or unknown."""
+        return None if self._valid is None else self._valid[window.slices]
 
     @property
     def has_pixels(self) -> bool:
@@ -118,7 +137,7 @@ class Crop:
     @property
     def valid(self) -> Mask | None:
         """(h, w) bool, RoI frame; a view, or None where every pixel is valid or the scene has no pixels."""
-        return self.scene.view(self.roi).valid if self.scene.has_pixels else None
+        return self.scene.seen(self.roi)
 
     @property
     def size(self) -> Size:

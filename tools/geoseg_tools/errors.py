@@ -25,6 +25,10 @@ class NoPixelsError(ToolError):
     """Pixels were asked of a scene that was rebuilt from a trace and only has a size and a digest."""
 
 
+class WindowsOnlyError(NoPixelsError):
+    """All pixels at once were asked of a scene that is read from its file in windows; `Scene.view` gives one."""
+
+
 class DeviceError(ToolError):
     """There is no such device on this machine; the message lists those there are."""
 

@@ -10,7 +10,7 @@ from PIL import ExifTags, JpegImagePlugin
 from geoseg_agent.decode import MAX_PIXELS, check_size, kind_of, quiet
 from geoseg_agent.errors import ImageError
 from geoseg_agent.imagery import read_image
-from geoseg_agent.raster import tiff_orientation
+from geoseg_agent.raster_file import tiff_orientation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -104,7 +104,7 @@ def _regions(scene: Scene, evidence: Evidence, choice: Choice) -> list[tuple[Box
         values = np.where(ops.dilate(mask, 3), choice.evidence, np.float32(0))
         box = scene_box(extent, evidence.size, scene.size)
         within = above(values, scene.size, box)
-        seen = scene.view(box).valid
+        seen = scene.seen(box)
         if seen is not None:
             within &= seen
         cut = tight(within, box)
