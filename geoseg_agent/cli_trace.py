@@ -92,14 +92,16 @@ def show(
 
 def _image_of(trace: Trace, given: Path | None) -> Image | None:
     from geoseg_agent.errors import ImageError  # noqa: PLC0415 - as above
-    from geoseg_agent.imagery import read_image  # noqa: PLC0415
+    from geoseg_agent.imagery import MAX_PIXELS, read_image  # noqa: PLC0415
+    from geoseg_agent.trace.codec import pixel_limit  # noqa: PLC0415
 
+    bands, limit = tuple(trace.image.bands), pixel_limit(trace.image, MAX_PIXELS)
     if given is not None:
-        return read_image(given, bands=tuple(trace.image.bands))
+        return read_image(given, bands=bands, max_pixels=limit)
     if trace.image.path is None:
         return None
     try:
-        found = read_image(trace.image.path, bands=tuple(trace.image.bands))
+        found = read_image(trace.image.path, bands=bands, max_pixels=limit)
     except ImageError:
         return None
     return found if found.sha256 == trace.image.sha256 else None

@@ -20,6 +20,7 @@ from geoseg_agent.errors import (
     WeightsMissing,
     first_error,
 )
+from geoseg_agent.lanes import Lane
 from geoseg_tools.errors import DeviceError, MemoryExhausted, ModelError, ToolError, WeightsError
 from geoseg_tools.geometry import resize_nearest, whole
 from geoseg_tools.masks import Masks, Part, tight
@@ -114,6 +115,7 @@ class GuardedToolbox:
         self.defaults = inner.defaults
         self.fixed: Mapping[str, Any] = getattr(inner, "fixed", {})
         self.working_side: int | None = getattr(inner, "working_side", None)
+        self._checking = Lane("check")
 
     @property
     def weights(self) -> Mapping[str, str]:
@@ -158,16 +160,24 @@ class GuardedToolbox:
         """As `Toolbox.from_points`; tools that know of no earlier mask work as long as there is none."""
         more = () if earlier is None else (earlier,)
         with faults("points"):
-            return _checked(await self.inner.from_points(handle.inner, points, positive, *more), handle.crop)
+            return await self._checked(
+                await self.inner.from_points(handle.inner, points, positive, *more), handle.crop
+            )
 
     async def from_text(self, handle: _Handle, phrase: str) -> Masks:
         """As `Toolbox.from_text`."""
         with faults("text"):
-            return _checked(await self.inner.from_text(handle.inner, phrase), handle.crop)
+            return await self._checked(await self.inner.from_text(handle.inner, phrase), handle.crop)
 
     async def aclose(self) -> None:
         """As `Toolbox.aclose`."""
+        self._checking.close()
         await self.inner.aclose()
+
+    async def _checked(self, masks: Masks, crop: Crop) -> Masks:
+        if crop.scene.opened and crop.scene.has_pixels:  # its validity may have to be decoded first
+            return await self._checking.run(_checked, masks, crop)
+        return _checked(masks, crop)
 
 
 def _checked(masks: Masks, crop: Crop) -> Masks:

@@ -251,6 +251,21 @@ def as_image(source: object, *, bands: tuple[int, ...] | None = None, max_pixels
     return image
 
 
+def read_whole(
+    path: str | os.PathLike[str], *, bands: tuple[int, ...] | None = None, max_pixels: int = MAX_PIXELS
+) -> Image:
+    """As `read_image`, for those who need all pixels at once: a larger raster is refused and not opened.
+
+    Raises:
+        ImageError: as `read_image`, or larger than `max_pixels`.
+    """
+    image = read_image(path, bands=bands, max_pixels=max_pixels)
+    if image.opened:
+        image.close()
+        check_size(image.size, max_pixels, image.name)
+    return image
+
+
 def _local(path: str | os.PathLike[str]) -> Path:
     """The absolute path of an existing regular file."""
     try:

@@ -10,7 +10,7 @@ from asyncio import TaskGroup
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from geoseg_agent.errors import first_error
+from geoseg_agent.errors import ToolFailed, first_error
 from geoseg_agent.guard import GuardedGrounder
 from geoseg_agent.routes import segment_clicked, segment_target
 from geoseg_agent.types import PointHint, Query
@@ -45,6 +45,11 @@ class Reruns:
 
     async def agreements(self, answer: Segmentation, runs: int) -> tuple[float, ...]:
         """As `Steadiness.agreements`."""
+        if answer.image.opened:
+            raise ToolFailed(
+                f"no copies are made of {answer.image.name}, which is opened and not read",
+                hint="cut out the part that matters, or raise GEOSEG_MAX_PIXELS",
+            )
         from geoseg_tools.stability import CHANGES, changed, overlap  # noqa: PLC0415 - loads OpenCV
 
         mask = await self._lane.run(lambda: answer.mask)

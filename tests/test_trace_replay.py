@@ -32,6 +32,7 @@ from geoseg_agent.trace.seal import reseal
 from geoseg_agent.trace.store import checked
 from geoseg_agent.trace.tape import grounder_from_trace
 from geoseg_agent.types import Hints, PointHint
+from geoseg_tools.crop import Scene
 from geoseg_tools.geometry import Box
 from geoseg_tools.masks import Masks
 
@@ -218,9 +219,11 @@ async def examples(folder):
 
 
 def placed():
-    """A picture with a place on the ground, and a stretch."""
+    """A picture with a place on the ground, and a stretch, that was opened and not read."""
     grid = Georeference("EPSG:25832", (0.5, 0.0, 4e5, 0.0, -0.5, 5.7e6))
-    return replace(scene(), georeference=grid, stretch=((0.0, 9.5),), bands=(4,))
+    picture = scene()
+    opened = Scene(picture.size, picture.sha256, picture.pixels, opened=True)
+    return replace(picture, scene=opened, georeference=grid, stretch=((0.0, 9.5),), bands=(4,))
 
 
 def cut_short(folder, tree, count):

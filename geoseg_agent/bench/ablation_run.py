@@ -30,7 +30,7 @@ from geoseg_agent.bench.variations import (
     text_edition,
 )
 from geoseg_agent.errors import DatasetError, ReplayMismatch
-from geoseg_agent.imagery import read_image
+from geoseg_agent.imagery import read_whole
 from geoseg_agent.lanes import Lane
 from geoseg_agent.trace.record_base import Record
 from geoseg_agent.trace.store import load
@@ -251,7 +251,7 @@ async def _made(
     at_hand = None
     if tools is not None:
         bands, most = tuple(trace.image.bands), recorded_settings(trace).max_pixels
-        image = await io.run(lambda: read_image(one.pair.image, bands=bands, max_pixels=most))
+        image = await io.run(lambda: read_whole(one.pair.image, bands=bands, max_pixels=most))
         at_hand = Live(image, *tools)
     outcomes = await ablate(trace, variations, at_hand)
     _check_eq_7(one.result.id, outcomes)

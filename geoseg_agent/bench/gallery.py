@@ -16,7 +16,7 @@ from geoseg_agent.bench.metrics import count
 from geoseg_agent.bench.opened import Answered, scored_mask
 from geoseg_agent.bench.outcome import mask_of
 from geoseg_agent.errors import DatasetError, GeoSegError
-from geoseg_agent.imagery import read_image
+from geoseg_agent.imagery import read_whole
 from geoseg_agent.trace.ids import is_id
 from geoseg_agent.trace.pictures import fit, photo
 from geoseg_agent.trace.store import load
@@ -158,7 +158,7 @@ def _trace(result: PairResult, folder: Path) -> Trace | None:
 
 def _image(pair: Pair, trace: Trace | None, plan: Plan | None, size: Size) -> Image:
     bands = trace.image.bands if trace is not None else plan and plan.settings.get("bands")
-    image = read_image(pair.image, bands=tuple(bands) if bands else None)
+    image = read_whole(pair.image, bands=tuple(bands) if bands else None)
     if image.size != size:
         raise DatasetError(f"it has {image.size[1]} x {image.size[0]} pixels, and had {size[1]} x {size[0]}")
     return image

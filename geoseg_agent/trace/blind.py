@@ -69,6 +69,7 @@ BLIND_SPOTS: tuple[BlindSpot, ...] = (
     BlindSpot("image.transform", "always", "the same"),
     BlindSpot("image.bands", "always", "how the pixels were made, which are pinned by image.sha256"),
     BlindSpot("image.stretch", "always", "the same"),
+    BlindSpot("image.opened", "always", "how its pixels were read; what follows from that stands in the steps"),
     BlindSpot("steps[*].waited", "always", "time is not repeated"),
     BlindSpot("steps[*].took", "always", "the same"),
     BlindSpot("steps[*].output.scores", "unused route", "a score that nobody used"),

@@ -228,6 +228,7 @@ def encode_image(image: Image) -> ImageRecord:
         transform=None if place is None else [float(value) for value in place.transform],
         bands=list(image.bands),
         stretch=None if image.stretch is None else [[float(low), float(high)] for low, high in image.stretch],
+        opened=True if image.opened else None,
     )
 
 
@@ -252,7 +253,19 @@ def decode_image(record: ImageRecord) -> Image:
         georeference=place,
         bands=tuple(record.bands),
         stretch=None if record.stretch is None else tuple((low, high) for low, high in record.stretch),
+        opened=record.opened is True,
     )
+
+
+def pixel_limit(record: ImageRecord, limit: int) -> int:
+    """The `max_pixels` with which the picture's file is opened where it was opened then, and read where it was read.
+
+    Args:
+        record: the picture as the trace has it.
+        limit: what holds where another picture is given.
+    """
+    pixels = record.width * record.height
+    return min(limit, pixels - 1) if record.opened else max(limit, pixels)
 
 
 def encode_hints(hints: Hints) -> HintsRecord:

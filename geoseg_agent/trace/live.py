@@ -71,7 +71,7 @@ async def replay_live(
         raise TraceCorrupt(f"hints or masks: {error}") from error
     grounder = replayed_grounder(LiveTape(trace), trace, settings)
     async with Agent(settings, grounder=grounder, toolbox=toolbox) as agent:
-        picture = await _read(image, settings)
+        picture = await _read(image, settings, codec.pixel_limit(trace.image, settings.max_pixels))
         if picture.sha256 != trace.image.sha256:
             raise TraceError(
                 f"{picture.name} is not the picture of the trace: its sha256 is {picture.sha256}, "
@@ -83,11 +83,11 @@ async def replay_live(
     return LiveReplay(trace, answer, tuple(iou(*recorded, now.mask, now.roi) for recorded, now in pairs))
 
 
-async def _read(image: Image | str | os.PathLike[str], settings: Settings) -> Image:
+async def _read(image: Image | str | os.PathLike[str], settings: Settings, limit: int) -> Image:
     lane = Lane("read")
     try:
         bands = settings.bands if isinstance(image, str | Path) else None
-        return await lane.run(as_image, image, bands=bands, max_pixels=settings.max_pixels)
+        return await lane.run(as_image, image, bands=bands, max_pixels=limit)
     finally:
         lane.close()
 

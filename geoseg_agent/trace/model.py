@@ -201,8 +201,11 @@ MODEL_SEAMS: frozenset[str] = frozenset({"endpoint", "cache", "sent", "chat"})
 """Where a query meets a multimodal model; a trace has these or "ground", never both."""
 
 
-class ImageRecord(Record):
-    """The picture without its pixels: digests, size, and its place on the ground."""
+class ImageRecord(Sparse):
+    """The picture without its pixels: digests, size, and its place on the ground.
+
+    `opened` says that it was read in windows, and that `sha256` is of its file's directories and not of all pixels.
+    """
 
     name: str
     path: str | None
@@ -214,6 +217,7 @@ class ImageRecord(Record):
     transform: Annotated[list[float], Field(min_length=6, max_length=6)] | None
     bands: list[int]
     stretch: list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None
+    opened: Literal[True] | None = None
 
 
 class HintPoint(Record):

@@ -9,7 +9,7 @@ from PIL import ExifTags, JpegImagePlugin
 
 from geoseg_agent.decode import MAX_PIXELS, check_size, kind_of, quiet
 from geoseg_agent.errors import ImageError
-from geoseg_agent.imagery import read_image
+from geoseg_agent.imagery import read_whole
 from geoseg_agent.raster_file import tiff_orientation
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def picture_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> Size:
     with opened(path) as stream:
         size = _from_header(stream, path)
     if size is None:
-        return read_image(path, max_pixels=max_pixels).size
+        return read_whole(path, max_pixels=max_pixels).size
     check_size(size, max_pixels, path.name)
     return size
 

@@ -20,7 +20,7 @@ from geoseg_agent.grounding.budget import Budget, current_budget
 from geoseg_agent.grounding.cache import key_of
 from geoseg_agent.grounding.endpoint.openai_chat import OpenAIEndpoint
 from geoseg_agent.grounding.picture.sent_image import SentImages
-from geoseg_agent.imagery import read_image
+from geoseg_agent.imagery import read_whole
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
 from geoseg_tools.geometry import whole
@@ -189,7 +189,7 @@ class Desk:
             terms = await self._endpoint.terms()
             line = Line(self._endpoint, terms, self.settings.attempts, asyncio.sleep)
             path, (bands, most) = wanted[0].pair.image, (self.settings.bands, self.settings.max_pixels)
-            picture = await self.run(lambda: draw(read_image(path, bands=bands, max_pixels=most), terms.fit))
+            picture = await self.run(lambda: draw(read_whole(path, bands=bands, max_pixels=most), terms.fit))
             sent = await self._pictures.view(picture, whole(picture.size), terms.fit)
             async with asyncio.TaskGroup() as together:
                 asking = {
