@@ -24,6 +24,8 @@ from geoseg_tools.errors import GeometryError, WindowsOnlyError
 from geoseg_tools.geometry import Box, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from geoseg_agent.georeference import Georeference
     from geoseg_agent.opened_source import OpenedSource
     from geoseg_agent.stretch import Span
@@ -64,15 +66,23 @@ class OpenedScene(Scene):
         source: the open file; closed with the scene.
         max_pixels: the largest window that is held at full resolution.
         direct_pixels: windows of up to so many pixels are never read coarser than they are.
+        again: opens the same file in another process, where the scene is sent there.
     """
 
     def __init__(
-        self, digest: str, source: OpenedSource, *, max_pixels: int, direct_pixels: int = DIRECT_PIXELS
+        self,
+        digest: str,
+        source: OpenedSource,
+        *,
+        max_pixels: int,
+        direct_pixels: int = DIRECT_PIXELS,
+        again: Callable[[], OpenedScene] | None = None,
     ) -> None:
         super().__init__(source.size, digest, opened=True)
         self._source = source
         self._max_pixels = max_pixels
         self._direct_pixels = direct_pixels
+        self._again = again
         self._views = Views()
         self._overview: Level | None = None
         self._finalizer = weakref.finalize(self, source.close)
@@ -150,6 +160,12 @@ class OpenedScene(Scene):
             self._views.clear()
             self._overview = None
             self._finalizer()
+
+    def __reduce__(self) -> tuple[Callable[[], OpenedScene], tuple[()]]:
+        """A copy in another process is the file, opened there."""
+        if self._again is None:
+            raise TypeError(f"{self._source.name} cannot be sent to another process: open it there")
+        return self._again, ()
 
     def _refuse(self) -> NoReturn:
         height, width = self.size

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg_agent.decode import MAX_PIXELS, Decoded, check_size, check_valid, oriented, quiet
+from geoseg_agent.decode import MAX_PIXELS, Decoded, check_size, check_valid, damaged, oriented, quiet
 from geoseg_agent.errors import ImageError
 from geoseg_agent.georeference import Georeference
 from geoseg_agent.opened import Opened, OpenedScene
@@ -72,12 +73,33 @@ def read_raster(
             digest = opened_digest(path, size, plan, spans)
             source = OpenedSource(path, name, stamp, dataset, plan, spans)
             stack.pop_all()
-            return Opened(OpenedScene(digest, source, max_pixels=max_pixels), plan.shown, spans, georeference)
+            again = partial(_again, path, name, plan.shown, max_pixels, digest)
+            scene = OpenedScene(digest, source, max_pixels=max_pixels, again=again)
+            return Opened(scene, plan.shown, spans, georeference)
         pixels, valid = _read_whole(dataset, plan, spans, block)
     if turned:
         pixels = np.ascontiguousarray(oriented(pixels, orientation))
         valid = np.ascontiguousarray(oriented(valid, orientation))
     return Decoded(pixels, check_valid(valid, name), plan.shown, spans, georeference)
+
+
+def _again(path: str, name: str, bands: tuple[int, ...], max_pixels: int, digest: str) -> OpenedScene:
+    """The file that was opened in another process.
+
+    Raises:
+        ImageError: it is not there, or not the same.
+    """
+    try:
+        found = read_raster(path, "GTiff", name=name, bands=bands, max_pixels=max_pixels, orientation=1)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise damaged(name, error) from error
+    if not isinstance(found, Opened) or found.scene.digest != digest:
+        raise ImageError(
+            f"{path} is not the file that was opened", hint="leave it as it is, where every process sees it"
+        )
+    return found.scene
 
 
 def _check(dataset: Any, name: str, max_pixels: int, *, opened: bool) -> None:
