@@ -31,15 +31,26 @@ if TYPE_CHECKING:
     from geoseg_agent.stretch import Span
     from geoseg_tools.arrays import Mask, Rgb, Size
 
-DIRECT_PIXELS = STRIP_PIXELS
-"""Windows of up to this many pixels are read at full resolution, whatever is enough: they are cheap, and often the
-next caller wants the finest."""
 
-OVERVIEW_SIDE = 4096
-"""Longest side of the overview that is made where the file has none that will do: about 64 MiB, kept."""
+LEAST_HELD = 4096 * 4096
+"""A limit on pixels below this still lets an opened raster show a window of so many: a picture for people."""
 
-SLOW_PIXELS = 16_000_000
-"""Reading more pixels than this for a coarse view of most of the raster is worth keeping an overview."""
+
+class Limits(NamedTuple):
+    """How much is read and held at a time.
+
+    Attributes:
+        largest: pixels of the largest window that is held at full resolution, and of the largest coarse one.
+        direct: windows of up to this many pixels are read at full resolution, whatever is enough: they are cheap, and
+            often the next caller wants the finest.
+        slow: a coarse view of most of the raster that reads more pixels than this is worth keeping an overview.
+        side: longest side of that overview; 4096 takes about 64 MiB.
+    """
+
+    largest: int
+    direct: int = STRIP_PIXELS
+    slow: int = 16_000_000
+    side: int = 4096
 
 
 class Opened(NamedTuple):
@@ -64,8 +75,7 @@ class OpenedScene(Scene):
     Args:
         digest: of the file and of how it is shown, hex; see `opened_digest`.
         source: the open file; closed with the scene.
-        max_pixels: the largest window that is held at full resolution.
-        direct_pixels: windows of up to so many pixels are never read coarser than they are.
+        limits: how much is read and held at a time.
         again: opens the same file in another process, where the scene is sent there.
     """
 
@@ -73,15 +83,13 @@ class OpenedScene(Scene):
         self,
         digest: str,
         source: OpenedSource,
+        limits: Limits,
         *,
-        max_pixels: int,
-        direct_pixels: int = DIRECT_PIXELS,
         again: Callable[[], OpenedScene] | None = None,
     ) -> None:
         super().__init__(source.size, digest, opened=True)
         self._source = source
-        self._max_pixels = max_pixels
-        self._direct_pixels = direct_pixels
+        self._limits = limits
         self._again = again
         self._views = Views()
         self._overview: Level | None = None
@@ -143,7 +151,7 @@ class OpenedScene(Scene):
         """
         if not self._source.masked:
             return None
-        if window.area <= self._max_pixels:
+        if window.area <= self._limits.largest:
             return self.view(window).valid
         mask = np.ones(window.size, dtype=np.bool_)
         finest = self._source.levels[0]
@@ -177,15 +185,15 @@ class OpenedScene(Scene):
 
     def _enough(self, window: Box, at_least: Size | None) -> Size:
         """The size (h, w) at which a window is read."""
-        if at_least is None or window.area <= min(self._direct_pixels, self._max_pixels):
+        if at_least is None or window.area <= min(self._limits.direct, self._limits.largest):
             return window.size
         return min(window.height, max(1, at_least[0])), min(window.width, max(1, at_least[1]))
 
     def _read(self, window: Box) -> View:
-        if window.area > self._max_pixels:
+        if window.area > self._limits.largest:
             raise ImageError(
                 f"a window of {window.width} x {window.height} = {window.area:,} pixels of {self._source.name} is "
-                f"more than is held at full resolution, {self._max_pixels:,}",
+                f"more than is held at full resolution, {self._limits.largest:,}",
                 hint="ask for a smaller part of the image, or raise GEOSEG_MAX_PIXELS if there is memory for it",
             )
         finest = self._source.levels[0]
@@ -200,10 +208,10 @@ class OpenedScene(Scene):
         return View(pixels, None if valid is None or valid.all() else valid)
 
     def _coarse(self, window: Box, size: Size) -> View:
-        if size[0] * size[1] > self._max_pixels:
+        if size[0] * size[1] > self._limits.largest:
             raise ImageError(
                 f"a view of {size[1]} x {size[0]} pixels of {self._source.name} is more than is held at once, "
-                f"{self._max_pixels:,}",
+                f"{self._limits.largest:,}",
                 hint="ask for less resolution or a smaller window",
             )
         levels = [*self._source.levels, *([self._overview] if self._overview else [])]
@@ -222,10 +230,15 @@ class OpenedScene(Scene):
         made = self._overview_size()
         share = window.area / whole(self.size).area
         read = share * math.prod(level.size)
-        return read > SLOW_PIXELS and share >= 0.25 and _is_enough(made, self.size, window, size)
+        return (
+            self._overview is None
+            and read > self._limits.slow
+            and share >= 0.25
+            and _is_enough(made, self.size, window, size)
+        )
 
     def _overview_size(self) -> Size:
-        scale = min(1.0, OVERVIEW_SIDE / max(self.size))
+        scale = min(1.0, self._limits.side / max(self.size))
         return max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
 
     def _make_overview(self) -> Level:

@@ -12,7 +12,7 @@ import numpy as np
 from geoseg_agent.decode import MAX_PIXELS, Decoded, check_size, check_valid, damaged, oriented, quiet
 from geoseg_agent.errors import ImageError
 from geoseg_agent.georeference import Georeference
-from geoseg_agent.opened import Opened, OpenedScene
+from geoseg_agent.opened import LEAST_HELD, Limits, Opened, OpenedScene
 from geoseg_agent.opened_digest import opened_digest
 from geoseg_agent.opened_source import OpenedSource
 from geoseg_agent.raster_bands import plan_of
@@ -74,7 +74,7 @@ def read_raster(
             source = OpenedSource(path, name, stamp, dataset, plan, spans)
             stack.pop_all()
             again = partial(_again, path, name, plan.shown, max_pixels, digest)
-            scene = OpenedScene(digest, source, max_pixels=max_pixels, again=again)
+            scene = OpenedScene(digest, source, Limits(max(max_pixels, LEAST_HELD)), again=again)
             return Opened(scene, plan.shown, spans, georeference)
         pixels, valid = _read_whole(dataset, plan, spans, block)
     if turned:

@@ -79,17 +79,17 @@ def shown_block(dataset: Any, plan: Plan, spans: tuple[Span, ...] | None, box: B
     return pixels, valid
 
 
-def spans_of(dataset: Any, plan: Plan, block: Size) -> tuple[Span, ...]:
+def spans_of(dataset: Any, plan: Plan, block: Size, *, most: int = SAMPLED_PIXELS) -> tuple[Span, ...]:
     """The percentiles of each shown band over a regular grid of its valid pixels.
 
-    The grid covers the whole image up to `SAMPLED_PIXELS`, and evenly spread blocks of a larger one; where none of
-    their pixels is valid, all are looked at.
+    The grid covers the whole of an image of up to `most` pixels, and evenly spread blocks of a larger one; where
+    none of their pixels is valid, all are looked at.
     """
     everything = Box(0, 0, dataset.width, dataset.height)
-    blocks = list(parts(everything, block, _SAMPLED_AT_ONCE))
+    blocks = list(parts(everything, block, min(_SAMPLED_AT_ONCE, max(1, most // 64))))
     chosen = blocks
-    if everything.area > SAMPLED_PIXELS:
-        chosen = spread(blocks, max(1, len(blocks) * SAMPLED_PIXELS // everything.area))
+    if everything.area > most:
+        chosen = spread(blocks, max(1, len(blocks) * most // everything.area))
     samples = _sampled(dataset, plan, chosen)
     if not samples[0].size and len(chosen) < len(blocks):
         samples = _sampled(dataset, plan, blocks)

@@ -15,18 +15,20 @@ from rasters import KINDS, LAYOUTS
 import geoseg_tools
 from geoseg_agent import ImageError
 from geoseg_agent.imagery import as_image, read_image
-from geoseg_agent.opened import OpenedScene
-from geoseg_agent.raster_blocks import parts
+from geoseg_agent.opened import Limits, OpenedScene
+from geoseg_agent.raster_bands import plan_of
+from geoseg_agent.raster_blocks import parts, spans_of
 from geoseg_tools import Box, whole
 
 SIZE = (150, 190)
+ANY = Limits(10**6, direct=0)
 
 
-def opened(path, **options):
+def opened(path, limits=ANY, **options):
     """The file as an opened image whose windows may all be read, and be coarse however small they are."""
     image = read_image(path, max_pixels=1000, **options)
     assert image.opened
-    scene = OpenedScene(image.sha256, image.scene._source, max_pixels=10**6, direct_pixels=0)
+    scene = OpenedScene(image.sha256, image.scene._source, limits)
     image.scene._finalizer.detach()
     object.__setattr__(image, "scene", scene)
     return image
@@ -132,14 +134,14 @@ def test_parts_cover_a_window_once_and_cut_no_block(window, rows, columns, most)
 
 
 def test_what_is_small_is_read_at_its_finest(tmp_path):
-    image = read_image(rasters.rgb(tmp_path / "a.tif", np.random.default_rng(1), SIZE), max_pixels=20_000)
+    image = opened(rasters.rgb(tmp_path / "a.tif", np.random.default_rng(1), SIZE), Limits(10**6, direct=20_000))
     window = Box(10, 10, 150, 150)
     assert image.scene.view(window, (9, 9)).pixels.shape == (140, 140, 3)
     assert image.scene.view(whole(SIZE), (9, 9)).pixels.shape == (9, 9, 3)
 
 
 def test_a_window_that_is_too_large_says_so(tmp_path):
-    image = read_image(rasters.nodata(tmp_path / "a.tif", np.random.default_rng(1), SIZE), max_pixels=20_000)
+    image = opened(rasters.nodata(tmp_path / "a.tif", np.random.default_rng(1), SIZE), Limits(20_000))
     with pytest.raises(ImageError, match=r"190 x 150 = 28,500 pixels of a\.tif .* 20,000") as caught:
         image.scene.view(whole(SIZE))
     assert "smaller part" in caught.value.hint
@@ -220,3 +222,85 @@ def test_control_points_alone_give_no_place(tmp_path):
     image = opened(path)
     assert image.georeference is None
     assert np.array_equal(image.scene.view(whole(SIZE)).pixels, read_image(path).pixels)
+
+
+class Counting:
+    """A source that counts the pixels it reads."""
+
+    def __init__(self, source):
+        self._source = source
+        self.pixels = 0
+        self.levels = tuple(level._replace(read=self._counted(level)) for level in source.levels)
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def _counted(self, level):
+        def read(box):
+            self.pixels += box.area
+            return level.read(box)
+
+        return read
+
+
+def counted(path, limits):
+    image = read_image(path, max_pixels=1000)
+    image.scene._finalizer.detach()
+    source = Counting(image.scene._source)
+    return OpenedScene(image.sha256, source, limits), source
+
+
+def test_without_overviews_the_whole_is_read_once_and_said(tmp_path, caplog):
+    path = rasters.nodata(tmp_path / "a.tif", np.random.default_rng(1), SIZE, **LAYOUTS["strips"])
+    scene, source = counted(path, Limits(10**6, direct=0, slow=20_000, side=95))
+    with caplog.at_level("WARNING", "geoseg_agent"):
+        first = scene.view(whole(SIZE), (75, 95))
+        for size in ((70, 80), (30, 40), (5, 5)):
+            scene.view(whole(SIZE), size)
+            scene.view(Box(0, 0, 180, 140), size)
+    assert source.pixels == whole(SIZE).area
+    assert len(caplog.records) == 1
+    assert "gdaladdo" in caplog.text
+    assert "a.tif" in caplog.text
+    direct = opened(path).scene.view(whole(SIZE), (75, 95))
+    assert np.array_equal(first.pixels, direct.pixels)
+    assert np.array_equal(first.valid, direct.valid)
+    small, exact = scene.view(whole(SIZE), (30, 40)), opened(path).scene.view(whole(SIZE), (30, 40))
+    both = small.valid & exact.valid
+    assert (small.valid == exact.valid).mean() > 0.98
+    assert np.abs(small.pixels[both].astype(int) - exact.pixels[both]).mean() < 1
+    scene.view(whole(SIZE), (100, 100))
+    assert source.pixels == 2 * whole(SIZE).area
+
+
+def test_with_overviews_only_as_much_is_read_as_is_needed(tmp_path, caplog):
+    path = rasters.rgb(tmp_path / "a.tif", np.random.default_rng(1), SIZE, overviews=(2, 4), **LAYOUTS["tiles"])
+    scene, source = counted(path, Limits(10**6, direct=0, slow=5000))
+    with caplog.at_level("WARNING", "geoseg_agent"):
+        scene.view(whole(SIZE), (30, 30))
+    assert source.pixels == 38 * 48
+    scene.view(Box(40, 40, 140, 100), (30, 50))
+    assert source.pixels == 38 * 48 + 50 * 30
+    assert not caplog.records
+
+
+def test_a_stretch_from_blocks_is_close_to_that_of_all_pixels(tmp_path):
+    rng = np.random.default_rng(3)
+    path = rasters.sixteen_bits(tmp_path / "a.tif", rng, (600, 800), tiled=True, blockxsize=64, blockysize=64)
+    with rasterio.open(path) as dataset:
+        plan = plan_of(dataset, None, "a.tif")
+        everything = spans_of(dataset, plan, (64, 64))
+        some = spans_of(dataset, plan, (64, 64), most=100_000)
+    assert some != everything
+    for (low, high), (least, most) in zip(some, everything, strict=True):
+        assert abs(low - least) < 0.05 * (most - least)
+        assert abs(high - most) < 0.05 * (most - least)
+
+
+def test_where_a_sample_meets_nodata_only_all_is_looked_at(tmp_path):
+    band = np.full((1, 400, 400), np.nan, np.float32)
+    band[0, 390:, 390:] = np.arange(100).reshape(10, 10)
+    path = rasters.write(tmp_path / "a.tif", band, tiled=True, blockxsize=16, blockysize=16)
+    with rasterio.open(path) as dataset:
+        (span,) = spans_of(dataset, plan_of(dataset, None, "a.tif"), (16, 16), most=2000)
+    assert span == tuple(np.percentile(np.arange(100), (2, 98), method="nearest"))
