@@ -111,7 +111,11 @@ class Settings(BaseSettings):
     max_queued: int | None = Field(default=None, ge=0, description="queries that may wait; one more is refused")
     max_encoded: int = Field(default=2, ge=1, description="encoded crops alive per lane")
 
-    max_pixels: int = Field(default=64_000_000, ge=1, description="largest image, in pixels")
+    max_pixels: int = Field(
+        default=64_000_000,
+        ge=1,
+        description="largest image that is read as a whole, in pixels; a larger TIFF is opened",
+    )
     bands: Annotated[tuple[int, ...] | None, NoDecode] = Field(
         default=None, description="bands to show as red,green,blue, from 1"
     )

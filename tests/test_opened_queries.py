@@ -11,7 +11,7 @@ import pytest
 import rasters
 from fakes import WordGrounder, WordToolbox
 
-from geoseg_agent import Agent, Hints, ImageError, Settings, TraceError
+from geoseg_agent import Agent, Hints, ImageError, Settings, ToolFailed, TraceError
 from geoseg_agent.imagery import read_image
 from geoseg_agent.overlay import overlay
 from geoseg_agent.samples import scene
@@ -160,3 +160,17 @@ async def test_a_file_that_goes_away_ends_the_query_as_a_bad_image(path, tmp_pat
     assert trace.status == "failed"
     assert trace.error.code == "bad_image"
     assert isinstance((await replay(trace)).error, ImageError)
+
+
+class Whole(Full):
+    """Wants all pixels of the scene."""
+
+    async def similarity(self, crop, phrase):
+        return crop.scene.pixels[:2, :2, 0].astype(np.float32)
+
+
+async def test_a_tool_that_needs_all_pixels_fails_with_what_to_do(path):
+    async with Agent(settings(), grounder=WordGrounder(), toolbox=Whole()) as agent:
+        with pytest.raises(ToolFailed, match=r"lake\.tif has 2000 x 1500") as caught:
+            await agent.segment(path, QUERY, hints=BESIDE)
+    assert "scene.view" in caught.value.hint

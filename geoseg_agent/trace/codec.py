@@ -253,7 +253,7 @@ def decode_image(record: ImageRecord) -> Image:
         georeference=place,
         bands=tuple(record.bands),
         stretch=None if record.stretch is None else tuple((low, high) for low, high in record.stretch),
-        opened=record.opened is True,
+        opened=bool(record.opened),
     )
 
 

@@ -217,7 +217,7 @@ class ImageRecord(Sparse):
     transform: Annotated[list[float], Field(min_length=6, max_length=6)] | None
     bands: list[int]
     stretch: list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None
-    opened: Literal[True] | None = None
+    opened: bool | None = None
 
 
 class HintPoint(Record):
