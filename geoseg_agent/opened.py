@@ -43,7 +43,8 @@ class Limits(NamedTuple):
         largest: pixels of the largest window that is held at full resolution, and of the largest coarse one.
         direct: windows of up to this many pixels are read at full resolution, whatever is enough: they are cheap, and
             often the next caller wants the finest.
-        slow: a coarse view of most of the raster that reads more pixels than this is worth keeping an overview.
+        slow: a coarse view of most of the raster that reads more pixels of the finest resolution than this is worth
+            keeping an overview.
         side: longest side of that overview; 4096 takes about 64 MiB.
     """
 
@@ -231,7 +232,7 @@ class OpenedScene(Scene):
         share = window.area / whole(self.size).area
         read = share * math.prod(level.size)
         return (
-            self._overview is None
+            level is self._source.levels[0]
             and read > self._limits.slow
             and share >= 0.25
             and _is_enough(made, self.size, window, size)
@@ -252,10 +253,12 @@ class OpenedScene(Scene):
             remedy="gdaladdo FILE adds overviews, and makes it fast",
         )
         pixels, valid = self._averaged(level, everything, size)
-        return Level(size, size, lambda box: View(pixels[box.slices], None if valid is None else valid[box.slices]))
+        return Level(size, (1, 1), lambda box: View(pixels[box.slices], None if valid is None else valid[box.slices]))
 
     def _averaged(self, level: Level, window: Box, size: Size) -> View:
         """The window at `size`, averaged from a level."""
+        if size == level.size and window == whole(self.size):
+            return level.read(whole(size))
         down, right = level.size[0] / self.size[0], level.size[1] / self.size[1]
         x, y = (window.x1 * right, window.x2 * right), (window.y1 * down, window.y2 * down)
         mean = AreaMean(size, x, y, masked=self._source.masked)

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from geoseg_agent.raster_bands import plan_of
 from geoseg_agent.raster_blocks import parts, spans_of
 from geoseg_tools import Box, whole
 
+DATA = Path(__file__).parents[2] / "shared" / "data"
 SIZE = (150, 190)
 ANY = Limits(10**6, direct=0)
 
@@ -304,3 +306,17 @@ def test_where_a_sample_meets_nodata_only_all_is_looked_at(tmp_path):
     with rasterio.open(path) as dataset:
         (span,) = spans_of(dataset, plan_of(dataset, None, "a.tif"), (16, 16), most=2000)
     assert span == tuple(np.percentile(np.arange(100), (2, 98), method="nearest"))
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
+def test_real_files_are_the_same_opened_and_read():
+    files = sorted(DATA.glob("*/*.tif"))
+    assert len(files) >= 11
+    for file in files:
+        eager, image = read_image(file), read_image(file, max_pixels=1000)
+        assert image.opened
+        window = whole(eager.size)
+        assert np.array_equal(image.scene.view(window).pixels, eager.pixels), file.name
+        assert np.array_equal(seen(image.scene, window), seen(eager.scene, window)), file.name
+        assert (image.georeference, image.stretch, image.bands) == (eager.georeference, eager.stretch, eager.bands)
