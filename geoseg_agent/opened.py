@@ -45,12 +45,14 @@ class Limits(NamedTuple):
             often the next caller wants the finest.
         slow: a coarse view of most of the raster that reads more pixels of the finest resolution than this is worth
             keeping an overview.
+        most: pixels of a file that are ever read for one view; without overviews a larger one has no coarse view.
         side: longest side of that overview; 4096 takes about 64 MiB.
     """
 
     largest: int
     direct: int = STRIP_PIXELS
     slow: int = 16_000_000
+    most: int = 1 << 34
     side: int = 4096
 
 
@@ -217,6 +219,13 @@ class OpenedScene(Scene):
             )
         levels = [*self._source.levels, *([self._overview] if self._overview else [])]
         level = self._coarsest(levels, window, size)
+        read = window.area * math.prod(level.size) // math.prod(self.size)
+        if read > self._limits.most:
+            raise ImageError(
+                f"{self._source.name} has no overviews that help, and {read:,} pixels would have to be read to see "
+                f"{window.width} x {window.height} of it at once",
+                hint="add overviews with gdaladdo FILE, or give a box",
+            )
         if self._worth_keeping(level, window, size):
             self._overview = level = self._make_overview()
         return self._averaged(level, window, size)

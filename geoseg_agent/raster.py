@@ -68,7 +68,7 @@ def read_raster(
                 hint="write it upright, for example with gdal_translate -co TILED=YES, or raise GEOSEG_MAX_PIXELS",
             )
         block = dataset.block_shapes[plan.shown[0] - 1]
-        spans = None if plan.eight_bit else spans_of(dataset, plan, block)
+        spans = None if plan.eight_bit else spans_of(dataset, plan, block, name)
         if opened:
             digest = opened_digest(path, size, plan, spans)
             source = OpenedSource(path, name, stamp, dataset, plan, spans)

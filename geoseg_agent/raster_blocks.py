@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg_agent.decode import STRIP_PIXELS
+from geoseg_agent.decode import STRIP_PIXELS, check_valid
 from geoseg_agent.stretch import Span, span_of, step_for, to_uint8
 from geoseg_tools.geometry import Box
 
@@ -26,6 +26,8 @@ SAMPLED_PIXELS = 64_000_000
 """Of a larger image, evenly spread blocks of about this many pixels are read for its percentiles."""
 
 _SAMPLED_AT_ONCE = STRIP_PIXELS // 8
+_MOST_BLOCKS = 65_536
+_SEARCHED = 100  # times the pixels of a sample: a larger raster is not searched for a valid pixel
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -79,20 +81,26 @@ def shown_block(dataset: Any, plan: Plan, spans: tuple[Span, ...] | None, box: B
     return pixels, valid
 
 
-def spans_of(dataset: Any, plan: Plan, block: Size, *, most: int = SAMPLED_PIXELS) -> tuple[Span, ...]:
+def spans_of(dataset: Any, plan: Plan, block: Size, name: str, *, most: int = SAMPLED_PIXELS) -> tuple[Span, ...]:
     """The percentiles of each shown band over a regular grid of its valid pixels.
 
     The grid covers the whole of an image of up to `most` pixels, and evenly spread blocks of a larger one; where
     none of their pixels is valid, all are looked at.
+
+    Raises:
+        ImageError: no valid pixel was found.
     """
     everything = Box(0, 0, dataset.width, dataset.height)
-    blocks = list(parts(everything, block, min(_SAMPLED_AT_ONCE, max(1, most // 64))))
+    at_once = max(min(_SAMPLED_AT_ONCE, most // 64), everything.area // _MOST_BLOCKS, 1)
+    blocks = list(parts(everything, block, at_once))
     chosen = blocks
     if everything.area > most:
         chosen = spread(blocks, max(1, len(blocks) * most // everything.area))
     samples = _sampled(dataset, plan, chosen)
-    if not samples[0].size and len(chosen) < len(blocks):
+    if not samples[0].size and len(chosen) < len(blocks) and everything.area <= _SEARCHED * most:
         samples = _sampled(dataset, plan, blocks)
+    if not samples[0].size:
+        check_valid(np.zeros(1, dtype=np.bool_), name)
     return tuple(span_of(sample) for sample in samples)
 
 

@@ -291,8 +291,8 @@ def test_a_stretch_from_blocks_is_close_to_that_of_all_pixels(tmp_path):
     path = rasters.sixteen_bits(tmp_path / "a.tif", rng, (600, 800), tiled=True, blockxsize=64, blockysize=64)
     with rasterio.open(path) as dataset:
         plan = plan_of(dataset, None, "a.tif")
-        everything = spans_of(dataset, plan, (64, 64))
-        some = spans_of(dataset, plan, (64, 64), most=100_000)
+        everything = spans_of(dataset, plan, (64, 64), "a.tif")
+        some = spans_of(dataset, plan, (64, 64), "a.tif", most=100_000)
     assert some != everything
     for (low, high), (least, most) in zip(some, everything, strict=True):
         assert abs(low - least) < 0.05 * (most - least)
@@ -304,7 +304,7 @@ def test_where_a_sample_meets_nodata_only_all_is_looked_at(tmp_path):
     band[0, 390:, 390:] = np.arange(100).reshape(10, 10)
     path = rasters.write(tmp_path / "a.tif", band, tiled=True, blockxsize=16, blockysize=16)
     with rasterio.open(path) as dataset:
-        (span,) = spans_of(dataset, plan_of(dataset, None, "a.tif"), (16, 16), most=2000)
+        (span,) = spans_of(dataset, plan_of(dataset, None, "a.tif"), (16, 16), "a.tif", most=2000)
     assert span == tuple(np.percentile(np.arange(100), (2, 98), method="nearest"))
 
 
@@ -320,3 +320,19 @@ def test_real_files_are_the_same_opened_and_read():
         assert np.array_equal(image.scene.view(window).pixels, eager.pixels), file.name
         assert np.array_equal(seen(image.scene, window), seen(eager.scene, window)), file.name
         assert (image.georeference, image.stretch, image.bands) == (eager.georeference, eager.stretch, eager.bands)
+
+
+def test_what_would_take_for_ever_is_refused_with_the_remedy(tmp_path):
+    path = rasters.rgb(tmp_path / "a.tif", np.random.default_rng(1), SIZE, overviews=(2,))
+    image = opened(path, Limits(10**6, direct=0, most=10_000))
+    assert image.scene.view(whole(SIZE), (75, 95)).pixels.shape == (75, 95, 3)
+    with pytest.raises(ImageError, match="28,500 pixels would have to be read") as caught:
+        image.scene.view(whole(SIZE), (76, 96))
+    assert "gdaladdo" in caught.value.hint
+
+
+def test_a_large_raster_of_nodata_only_is_refused_as_a_small_one_is(tmp_path):
+    path = rasters.write(tmp_path / "a.tif", np.full((1, *SIZE), np.nan, np.float32))
+    for limit in (1000, 10**6):
+        with pytest.raises(ImageError, match=r"a\.tif has no valid pixel"):
+            read_image(path, max_pixels=limit)
