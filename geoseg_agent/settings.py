@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     verify_rounds: int = Field(
         default=0, ge=0, le=3, description="times the model may look at its answer and correct"
     )
+    zoom_rounds: int = Field(
+        default=2, ge=0, le=4, description="times the model may look closer at a part of a picture shown reduced"
+    )
     stability: int = Field(
         default=0,
         description="0 | 2 | 4: changed copies to run again, within the deadline; their agreement is the confidence",

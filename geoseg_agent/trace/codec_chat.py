@@ -183,7 +183,7 @@ def chat_input(request: ChatRequest) -> ChatInput:
             )
             for message in request.messages
         ],
-        tool=ToolRecord(name=request.tool.name, sha256=tool_digest(request.tool)),
+        tool=ToolRecord(name=_name(request.tool), sha256=tool_digest(request.tool)),
         max_tokens=request.max_tokens,
         temperature=float(request.temperature),
         seed=request.seed,
@@ -191,8 +191,21 @@ def chat_input(request: ChatRequest) -> ChatInput:
 
 
 def tool_digest(tool: Tool) -> str:
-    """sha256 of the function's name, description and schema, as canonical JSON."""
-    return _digest({"name": tool.name, "description": tool.description, "schema": dict(tool.schema)})
+    """sha256 of the function's name, description and schema, as canonical JSON; of two, of everything on both."""
+    return _digest(_described(tool))
+
+
+def _described(tool: Tool) -> dict[str, object]:
+    one: dict[str, object] = {"name": tool.name, "description": tool.description, "schema": dict(tool.schema)}
+    if tool.other is not None:
+        one["other"] = _described(tool.other)
+    if tool.either is not None:
+        one["either"] = dict(tool.either)
+    return one
+
+
+def _name(tool: Tool) -> str:
+    return tool.name if tool.other is None else f"{tool.name} or {tool.other.name}"
 
 
 def joined(reply: ChatReply) -> ChatReply:

@@ -95,7 +95,7 @@ class MessageRecord(Record):
 
 
 class ToolRecord(Record):
-    """The function to be called; the digest is of name, description and schema."""
+    """The function to be called, or two, "segment_targets or zoom"; the digest is of all that describes them."""
 
     name: str
     sha256: str
