@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_agent.settings import Settings
     from geoseg_agent.types import GroundingReply, Query, TargetMask
+    from geoseg_tools.geometry import Box
 
 CACHED = "the reply comes from the cache of earlier queries"
 
@@ -106,6 +107,8 @@ class MllmGrounder:
         self.prompt = asking.prompt
         self.rounds = asking.rounds
         self.engine = _engine(asking.model)
+        # A replay sets it where the trace was of a single picture.
+        self.whole_only = False
         self._endpoint = endpoint
         self._pictures = pictures
         self._cache = cache
@@ -122,8 +125,42 @@ class MllmGrounder:
         """
         current_budget.set(Budget(self.asking.max_tokens_total))
         line = await self._line()
-        reply = await self._known_or_asked(line, image, query)
+        reply = await self._known_or_asked(line, image, query, whole(image.size))
         return replace(reply, notes=(*reply.notes, *_doubts(line.terms)))
+
+    async def ground_each(
+        self, image: Image, query: Query, windows: Sequence[Box]
+    ) -> list[GroundingReply | InvalidReply | EndpointError]:
+        """What the model says of each window by itself, without closer looks; or why it said nothing.
+
+        The first window is asked about alone, and its failure is that of all: nothing more is paid for then. The
+        tokens of all are one budget.
+
+        Args:
+            image: as in `ground`.
+            query: as in `ground`.
+            windows: absolute pixels, inside the image; at least one.
+
+        Raises:
+            InvalidReply, EndpointError: the first window failed for good.
+            BudgetExceeded, ConfigError: as `ground`.
+        """
+        current_budget.set(Budget(self.asking.max_tokens_total))
+        line = await self._line()
+        doubts = _doubts(line.terms)
+
+        async def one(window: Box) -> GroundingReply | InvalidReply | EndpointError:
+            try:
+                return await self._known_or_asked(line, image, query, window)
+            except (InvalidReply, EndpointError) as error:
+                log.info("window lost", window=tuple(window), reason=error.message)
+                return error
+
+        first = await self._known_or_asked(line, image, query, windows[0])
+        with first_error():
+            async with asyncio.TaskGroup() as together:
+                tasks = [together.create_task(one(window)) for window in windows[1:]]
+        return [replace(first, notes=(*first.notes, *doubts)), *(task.result() for task in tasks)]
 
     async def review(self, image: Image, query: Query, targets: Sequence[TargetMask]) -> Review:
         """What the model says of the result, drawn over the picture: how good it is, and what to change.
@@ -149,23 +186,23 @@ class MllmGrounder:
     async def _line(self) -> Line:
         return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep)
 
-    async def _known_or_asked(self, line: Line, image: Image, query: Query) -> GroundingReply:
+    async def _known_or_asked(self, line: Line, image: Image, query: Query, window: Box) -> GroundingReply:
         if self._cache is None:
-            return (await self._asked(line, image, query))[0]
-        key = self._key(line.terms, image, query)
+            return (await self._asked(line, image, query, window))[0]
+        key = self._key(line.terms, image, query, window)
         known = await self._cache.get(key)
         # A file may have been changed by hand: what is not on the picture is not believed.
-        if known is not None and all(whole(image.size).contains(target.box) for target in known.targets):
+        if known is not None and all(window.contains(target.box) for target in known.targets):
             return replace(known, notes=(*known.notes, CACHED))
-        reply, complete = await self._asked(line, image, query)
+        reply, complete = await self._asked(line, image, query, window)
         if complete:
             await self._cache.put(key, reply)
         return reply
 
-    async def _asked(self, line: Line, image: Image, query: Query) -> tuple[GroundingReply, bool]:
+    async def _asked(self, line: Line, image: Image, query: Query, window: Box) -> tuple[GroundingReply, bool]:
         """The reply, and whether no sample was lost: a fault of the moment must not last in the cache."""
-        sent = await self._pictures.view(image, whole(image.size), line.terms.fit)
-        looking = Looking(line, self._pictures, image, query, sent, self.prompt, self.asking.zooms)
+        sent = await self._pictures.view(image, window, line.terms.fit)
+        looking = Looking(line, self._pictures, image, query, sent, self.prompt, self._zooms(image, window))
         if self.asking.samples == 1:
             return await look(looking, 0), True
         with first_error():
@@ -188,7 +225,11 @@ class MllmGrounder:
             log.info("sample lost", sample=number, reason=str(error))
             return error
 
-    def _key(self, terms: Terms, image: Image, query: Query) -> str:
+    def _zooms(self, image: Image, window: Box) -> int:
+        """How often a sample may look closer: in a window of a search it is close already."""
+        return self.asking.zooms if window == whole(image.size) else 0
+
+    def _key(self, terms: Terms, image: Image, query: Query, window: Box) -> str:
         """Of everything that decides the reply; the wire's dialect and the server's name do not."""
         decides = {name: value for name, value in asdict(terms).items() if name not in {"server", "rungs", "proved"}}
         parts: dict[str, object] = {
@@ -199,7 +240,9 @@ class MllmGrounder:
             "samples": self.asking.samples,
             "terms": decides,
         }
-        if self.asking.zooms and coarse(image.size, sent_size(image.size, terms.fit)):
+        if window != whole(image.size):
+            parts["window"] = tuple(window)
+        elif self.asking.zooms and coarse(image.size, sent_size(image.size, terms.fit)):
             parts["zoom"] = [self.asking.zooms, load("zoom").sha256, load("zoomed").sha256]
         return key_of(parts)
 

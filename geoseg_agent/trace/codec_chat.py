@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geoseg_agent.grounding.chat import Call, ChatReply, Fit, Frame, SentImage, Terms, Usage, Verdict
+from geoseg_agent.grounding.search.plan import Plan
 from geoseg_agent.trace.jsontext import whole_characters
 from geoseg_agent.trace.model_chat import (
     CacheInput,
@@ -20,6 +21,8 @@ from geoseg_agent.trace.model_chat import (
     EndpointInput,
     FitRecord,
     MessageRecord,
+    SearchInput,
+    SearchRecord,
     SentInput,
     SentRecord,
     TermsRecord,
@@ -28,14 +31,15 @@ from geoseg_agent.trace.model_chat import (
     VerdictRecord,
 )
 from geoseg_agent.trace.rle import encode_mask
+from geoseg_tools.geometry import Box, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geoseg_agent.grounding.chat import ChatRequest, Endpoint, Tool
     from geoseg_agent.imagery import Image
-    from geoseg_agent.types import TargetMask
-    from geoseg_tools.geometry import Box
+    from geoseg_agent.types import Query, TargetMask
+    from geoseg_tools.arrays import Size
 
 _canonical = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -115,6 +119,35 @@ def _decode_verdict(record: VerdictRecord) -> Verdict:
 def cache_input(key: str) -> CacheInput:
     """What identifies a look into the cache."""
     return CacheInput(key=key)
+
+
+def search_input(image: Image, query: Query) -> SearchInput:
+    """What identifies the plan of a search."""
+    return SearchInput(image=image.sha256, size=list(image.size), query=query.text)
+
+
+def encode_plan(plan: Plan) -> SearchRecord:
+    """The plan, whole."""
+    return SearchRecord(
+        windows=[list(window) for window in plan.windows],
+        skipped=plan.skipped,
+        scale=float(plan.scale),
+        calls=plan.calls,
+        tokens=plan.tokens,
+        why=plan.why,
+    )
+
+
+def decode_plan(record: SearchRecord, size: Size) -> Plan:
+    """As it was, for an image of `size` (h, w).
+
+    Raises:
+        ValueError: a window is none, or reaches over the image.
+    """
+    windows = tuple(Box(*window) for window in record.windows)
+    if not all(whole(size).contains(window) for window in windows):
+        raise ValueError(f"a window reaches over the image of {size[1]} x {size[0]} pixels")
+    return Plan(windows, record.skipped, record.scale, record.calls, record.tokens, record.why)
 
 
 def sent_input(image: Image, window: Box, fit: Fit, overlay: Sequence[TargetMask] | None) -> SentInput:

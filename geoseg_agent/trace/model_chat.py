@@ -140,6 +140,36 @@ class ChatRecord(Record):
     request_id: str | None
 
 
+class SearchInput(Record):
+    """What a search was planned for: the picture by digest and size, and the question."""
+
+    image: str
+    size: Pair
+    query: str
+
+
+class SearchRecord(Record):
+    """Where it looks: `windows` that have data (the whole image alone is no search), at 1/`scale`, and why.
+
+    `skipped` windows have no data; `calls` and `tokens` are what it was planned to cost at most.
+    """
+
+    windows: list[BoxRecord]
+    skipped: int
+    scale: float
+    calls: int
+    tokens: int
+    why: str
+
+
+class SearchStep(StepRecord):
+    """The plan of a search, made before anything is asked."""
+
+    seam: Literal["search"]
+    input: SearchInput
+    output: SearchRecord | None
+
+
 class EndpointStep(StepRecord):
     """The terms under which the model is asked."""
 
