@@ -21,6 +21,7 @@ from geoseg_agent.console import err, note, out, print_error, print_json, progre
 from geoseg_agent.errors import GeoSegError, InputError, QueryError
 
 if TYPE_CHECKING:
+    from geoseg_agent.imagery import Image
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.settings import Settings
     from geoseg_agent.types import Hints
@@ -140,9 +141,9 @@ def segment(
     try:
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
-        confirm_search(settings, image, query, hints, yes=yes)
+        picture = confirm_search(settings, image, query, hints, yes=yes) or image
         with progress(f"Asking {image.name}: {query or phrase or 'what is at the points'}"):
-            answer = _asked(settings, image, query, hints)
+            answer = _asked(settings, picture, query, hints)
             files = answer.save(out_folder or Path("geoseg-out") / image.stem)
     except GeoSegError as error:
         if not as_json:
@@ -191,7 +192,7 @@ def _numbers(option: str, text: str, count: int) -> list[int]:
     return numbers
 
 
-def _asked(settings: Settings, image: Path, query: str | None, hints: Hints) -> Segmentation:
+def _asked(settings: Settings, image: Path | Image, query: str | None, hints: Hints) -> Segmentation:
     try:
         return asyncio.run(_ask(settings, image, query, hints))
     except KeyboardInterrupt:
@@ -200,7 +201,7 @@ def _asked(settings: Settings, image: Path, query: str | None, hints: Hints) -> 
         raise
 
 
-async def _ask(settings: Settings, image: Path, query: str | None, hints: Hints) -> Segmentation:
+async def _ask(settings: Settings, image: Path | Image, query: str | None, hints: Hints) -> Segmentation:
     from geoseg_agent.agent import Agent  # noqa: PLC0415 - as above
 
     async with Agent(settings) as agent:

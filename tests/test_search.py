@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from asking import agent
+from chat_ways import NOTHING, Model, grounder_of, said
 from drawn import drawn
-from fakes import WordToolbox
+from fakes import WordToolbox, ask
 from mllm_server import MllmServer
 from search_policy import BLUE, RED, Spotter, ground
 
@@ -177,6 +178,14 @@ async def test_a_result_is_reviewed_on_a_picture_of_the_whole():
     await replayed(found)
 
 
+async def test_hundreds_of_windows_replay(tmp_path):
+    model = Model(said(([500, 500, 600, 600], "both ways")), *[NOTHING] * 200)
+    made = {"model": "seer-2", "search": "tiles", "search_calls": 200}
+    found = await ask(tmp_path, "where?", grounder=grounder_of(model), image=drawn((16_000, 16_000)), **made)
+    assert (len(found.targets), model.asked) == (1, 14 * 14)
+    await replayed(found)
+
+
 async def test_auto_looks_once_where_it_sees_no_reason_and_says_why():
     async with MllmServer() as server:
         found = await asked(server, search="auto", query="the largest red rectangle")
@@ -251,8 +260,8 @@ async def test_what_becomes_of_failures(fails, outcome):
 
 async def test_the_offline_default_works_in_windows_for_nothing():
     drawing = scene(3, kind="lakeside")
-    image, water = Image.from_array(drawing.pixels), drawing.masks["water"]
-    async with Agent(Settings(search="tiles", traces="traces", search_calls=4)) as one:
+    image, water = Image.from_array(drawing.pixels[:640, :900].copy()), drawing.masks["water"][:640, :900]
+    async with Agent(Settings(search="tiles", traces="traces", search_calls=2)) as one:
         found = await one.segment(image, "the lake")
     assert found.status == "found"
     assert (found.mask & water).sum() / (found.mask | water).sum() > 0.5
