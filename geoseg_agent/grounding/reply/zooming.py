@@ -51,11 +51,9 @@ def parse_zoom(reply: ChatReply, terms: Terms, sent: SentImage) -> Located | Non
     Raises:
         RejectedReply: it asks for one and breaks a rule; each is named.
     """
-    wish = _wished(reply)
-    if wish is None:
-        return None
     try:
-        return _read(wish, terms, sent)
+        wish = _wished(reply)
+        return None if wish is None else _read(wish, terms, sent)
     except RejectedReply as rejected:
         raise RejectedReply(rejected.violations, truncated=was_cut(reply)) from None
 
@@ -73,7 +71,7 @@ def _wished(reply: ChatReply) -> _Wish | None:
     wishes = [call for call in calls if _is_name(call.name)]
     if wishes:
         if len({call.arguments for call in calls}) > 1 or len(wishes) < len(calls):
-            raise RejectedReply([Violation("", f"{len(calls)} calls", _ONE)], truncated=was_cut(reply))
+            raise RejectedReply([Violation("", f"{len(calls)} calls", _ONE)])
         return _wish_in(wishes[-1].arguments, called=True)
     if calls:
         return _wish_in(calls[-1].arguments, called=False) if len(calls) == 1 else None
