@@ -23,6 +23,7 @@ from geoseg_agent.imagery import Image
 from geoseg_agent.samples import scene
 from geoseg_agent.settings import Settings
 from geoseg_agent.trace.replay import replay
+from geoseg_agent.trace.report import write_report
 from geoseg_agent.trace.store import load
 from geoseg_tools.geometry import Box
 
@@ -76,6 +77,8 @@ async def test_a_thing_too_small_for_a_picture_of_the_whole_is_found_exactly_and
     assert len(search.output.windows) == search.output.calls == len(chats(trace)) == 4
     sent = [step.input.window for step in trace.steps if step.seam == "sent"]
     assert sorted(sent) == sorted(search.output.windows)
+    page = write_report(trace, Path("page.html")).read_text()
+    assert "4 windows, 0 without data" in page
 
 
 async def test_a_thing_across_four_windows_is_one_target():

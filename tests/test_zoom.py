@@ -12,7 +12,9 @@ from mllm_server import MllmServer
 from zoom_policy import RED, Looker, handed, offered, wish
 
 from geoseg_agent.errors import BudgetExceeded, InvalidReply
+from geoseg_agent.trace.dialogue import dialogue
 from geoseg_agent.trace.replay import replay
+from geoseg_agent.trace.report import write_report
 from geoseg_agent.trace.store import load
 
 WIDE = (5000, 12_000)
@@ -57,6 +59,9 @@ async def test_a_small_target_is_boxed_within_two_pixels_after_two_rounds(dialec
     assert [step.seam for step in trace.steps[:5]] == ["endpoint", "sent", "chat", "sent", "chat"]
     assert windows(trace)[0] == [0, 0, 12_000, 5000]
     assert any("looked closer" in note for note in found.notes)
+    part = str(tuple(windows(trace)[1]))
+    assert any(f"of the part {part}" in line for line in dialogue(trace))
+    assert part in write_report(trace, Path("page.html")).read_text()
 
 
 async def test_a_model_that_is_cautious_looks_twice_and_the_last_round_offers_no_third():
