@@ -235,3 +235,14 @@ async def test_a_trace_from_before_there_were_closer_looks_replays():
     trace = load(found.trace_path)
     older = trace.model_copy(update={"settings": {k: v for k, v in trace.settings.items() if k != "zoom_rounds"}})
     assert (await replay(older)).answer.targets[0].box == found.targets[0].box
+
+
+async def test_a_dialect_that_was_refused_is_not_tried_again_in_the_next_round():
+    looker = Looker(Speaks("norm1000"), widths=(25,))
+    async with MllmServer("vllm", script=looker, faults={1: "400-naming-response_format"}) as server:
+        found = await answer(server, image=wide(), dialect=None)
+    assert off(found) <= 2
+    assert server.completions == 3
+    trace = await replayed(found)
+    asked = [step.input.dialect for step in trace.steps if step.seam == "chat"]
+    assert (asked[0], asked[1] == asked[2] != asked[0]) == ("json_schema", True)

@@ -184,7 +184,7 @@ class MllmGrounder:
                 await part.aclose()
 
     async def _line(self) -> Line:
-        return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep)
+        return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep, set())
 
     async def _known_or_asked(self, line: Line, image: Image, query: Query, window: Box) -> GroundingReply:
         if self._cache is None:
