@@ -24,7 +24,7 @@ from structlog.contextvars import bound_contextvars
 
 from geoseg_agent import clicks
 from geoseg_agent.admission import Gate, closed
-from geoseg_agent.backends import engine_name, grounder_of, toolbox_of
+from geoseg_agent.backends import engine_name, grounder_of, searching, toolbox_of
 from geoseg_agent.correct import Corrected, correct
 from geoseg_agent.errors import (
     ConfigError,
@@ -92,7 +92,7 @@ class Agent:
     ) -> None:
         self.settings = settings or Settings()
         self._guarded = GuardedToolbox(toolbox or toolbox_of(self.settings))
-        found = grounder or grounder_of(self.settings)
+        found = searching(grounder or grounder_of(self.settings), self.settings)
         self._reviewer = GuardedGrounder(found)
         inside = getattr(found, "traced_inside", False)
         self._grounder: Grounder = self._reviewer if inside else RecordingGrounder(self._reviewer)

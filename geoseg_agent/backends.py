@@ -88,6 +88,21 @@ def mllm_grounder(settings: Settings, endpoint: Endpoint) -> Grounder:
     )
 
 
+def searching(grounder: Grounder, settings: Settings) -> Grounder:
+    """The grounder, made to look through images in windows where the settings say so and it can be."""
+    if settings.search == "overview" or getattr(grounder, "whole_only", False):
+        return grounder
+    from geoseg_agent.grounding.search.grounder import SearchGrounder  # noqa: PLC0415 - only when chosen
+    from geoseg_agent.grounding.search.planner import LocalPlanner, Planner  # noqa: PLC0415
+    from geoseg_agent.trace.record_chat import RecordingPlanner  # noqa: PLC0415
+
+    planner: Planner = LocalPlanner(grounder, settings)
+    # Of a grounder that is one step in a trace, the plan is part of that step.
+    if getattr(grounder, "traced_inside", False):
+        planner = RecordingPlanner(planner)
+    return SearchGrounder(grounder, planner, settings.max_targets)
+
+
 def toolbox_of(settings: Settings) -> Toolbox:
     """The toolset that the settings name.
 

@@ -16,10 +16,12 @@ import typer
 from rich.markup import escape
 
 from geoseg_agent import cli_bench, cli_calibrate, cli_doctor, cli_trace
+from geoseg_agent.cli_search import confirm_search
 from geoseg_agent.console import err, note, out, print_error, print_json, progress
 from geoseg_agent.errors import GeoSegError, InputError, QueryError
 
 if TYPE_CHECKING:
+    from geoseg_agent.imagery import Image
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.settings import Settings
     from geoseg_agent.types import Hints
@@ -98,6 +100,13 @@ def segment(
     stability: Annotated[
         int | None, typer.Option(help="Changed copies to run again, 2 or 4: how well they agree is the confidence.")
     ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="overview, tiles or auto: one picture, windows of the image, or what suits the query."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Go on without asking where a search takes many paid calls.")
+    ] = False,
     deadline: Annotated[float | None, typer.Option(help="Seconds the query may take; default 120.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
 ) -> None:
@@ -109,6 +118,7 @@ def segment(
     **Examples**
 
     - `geoseg segment scene.tif "the largest field"`
+    - `geoseg segment city.tif "the parked buses" --search auto`
     - `geoseg segment port.png "Where could ducks swim?" --json | jq .confidence`
     - `geoseg segment scene.tif --point 200,150 --point -400,290`
     - `geoseg segment scene.tif "warehouse" --box 120,80,420,300 --point 200,150 --point -400,290`
@@ -127,11 +137,13 @@ def segment(
         "traces": traces,
     }
     given |= {"samples": samples, "verify_rounds": verify_rounds, "stability": stability, "deadline": deadline}
+    given |= {"search": search}
     try:
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
+        picture = confirm_search(settings, image, query, hints, yes=yes) or image
         with progress(f"Asking {image.name}: {query or phrase or 'what is at the points'}"):
-            answer = _asked(settings, image, query, hints)
+            answer = _asked(settings, picture, query, hints)
             files = answer.save(out_folder or Path("geoseg-out") / image.stem)
     except GeoSegError as error:
         if not as_json:
@@ -180,7 +192,7 @@ def _numbers(option: str, text: str, count: int) -> list[int]:
     return numbers
 
 
-def _asked(settings: Settings, image: Path, query: str | None, hints: Hints) -> Segmentation:
+def _asked(settings: Settings, image: Path | Image, query: str | None, hints: Hints) -> Segmentation:
     try:
         return asyncio.run(_ask(settings, image, query, hints))
     except KeyboardInterrupt:
@@ -189,7 +201,7 @@ def _asked(settings: Settings, image: Path, query: str | None, hints: Hints) -> 
         raise
 
 
-async def _ask(settings: Settings, image: Path, query: str | None, hints: Hints) -> Segmentation:
+async def _ask(settings: Settings, image: Path | Image, query: str | None, hints: Hints) -> Segmentation:
     from geoseg_agent.agent import Agent  # noqa: PLC0415 - as above
 
     async with Agent(settings) as agent:

@@ -27,7 +27,8 @@ class Grounder(Protocol):
     """Image and query in, targets out (stage 1).
 
     One that answers by itself, and so may be asked again for nothing, says so with `asks_nobody = True`. One that
-    shrinks the image may say to which long side, in pixels: `working_side`.
+    shrinks the image may say to which long side, in pixels: `working_side`. One that must be given whole images, and
+    not windows of them as images of their own, says so with `whole_only = True`.
 
     Attributes:
         engine: what a result of this grounder is labelled with.

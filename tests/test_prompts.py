@@ -18,6 +18,8 @@ PINNED = {
     ("judge_overlap", "v1"): "c2b2ac1f4bcb717c09109473f82385645edba88f0f639693ac53bca7f3e30069",
     ("judge_pair", "v1"): "0339f189fe5ad4cb306573aba5420e834b214b91bd80d0e72fa2066e3c850afc",
     ("reask", "v1"): "00ff9c668d6137d9f82cc41068b306f0735001a4b87f0ec6c93fe8b83a74f74c",
+    ("zoom", "v1"): "f3a2c8390d8b4a65a6bc794ba8df9b156f6c053c40b4f30609cd43e02f439f98",
+    ("zoomed", "v1"): "b3709b47094ac0c8801185f5a96c9c8d3558c0c260ab6fb8c073c0d87635d1e0",
     ("verify", "v1"): "c435211a3c4f1f2720ea57d9bb473c8cf3175b4e0a445ca60d98384223575dbf",
 }
 GAPS = {
@@ -29,6 +31,8 @@ GAPS = {
     "judge_pair": {"query"},
     "reask": {"violations"},
     "verify": {"corners", "units", "count", "targets", "query"},
+    "zoom": {"corners", "width", "height", "factor", "rounds"},
+    "zoomed": {"left", "top", "across", "down"},
 }
 
 

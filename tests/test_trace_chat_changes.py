@@ -4,7 +4,9 @@ import json
 import re
 
 import pytest
-from chat_ways import BOTH, FAILURES, WAYS, Memory, cut_short, traced, way
+from chat_ways import BOTH, FAILURES, NOTHING, WAYS, Memory, Model, cut_short, grounder_of, said, traced, way
+from drawn import drawn
+from fakes import ask
 from mutations import mutations
 
 from geoseg_agent.errors import ConfigError, TraceError
@@ -18,8 +20,9 @@ from geoseg_agent.trace.store import checked, load
 from geoseg_agent.types import GroundingReply, Target
 from geoseg_tools.geometry import Box
 
-OF_MODELS = {"endpoint", "sent", "chat", "replaced"}
-EXAMPLES = ("all of it", "samples", "corrected", "missed", "nothing", "hit", "refused", "invalid", "cut")
+OF_MODELS = {"search", "endpoint", "sent", "chat", "replaced"}
+EXAMPLES = ("all of it", "samples", "corrected", "missed", "nothing", "hit", "refused", "invalid", "cut", "searched")
+SMALL = said(([50, 60, 70, 90], "both ways"))
 
 
 async def example(folder, name):
@@ -27,6 +30,12 @@ async def example(folder, name):
     if name == "hit":
         kept = GroundingReply("found", (Target(Box(4, 4, 40, 40), "both kept", 0.5),), "known", ("a note",))
         _, trace = await traced(folder, cache=Memory(kept))
+    elif name == "searched":
+        grounder = grounder_of(Model(SMALL, NOTHING))
+        answer = await ask(
+            folder, "where?", grounder=grounder, image=drawn((900, 1500)), model="seer-2", search="tiles"
+        )
+        trace = load(answer.trace_path)
     elif name == "cut":
         _, whole = await traced(folder, BOTH)
         trace = load(cut_short(folder / "cut", whole, 3))

@@ -8,7 +8,7 @@ a run, and its results score the boxes said against the true ones, both as masks
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from geoseg_agent.bench.plan import Source
 from geoseg_agent.bench.run import run
@@ -73,7 +73,7 @@ async def ask_boxes(
             says, or no reply can be compared.
         ConfigError: a backend cannot be had as configured.
     """
-    changed = settings.model_copy(update={**box_tools.SETTINGS, "verify_rounds": 0, "cache": None})
+    changed = settings.model_copy(update={**box_tools.SETTINGS, **_PLAIN})
     source = Source(path=str(dataset.root), kind=dataset.kind)
     pairs = [pair_of(record) for record in records]
     runs = await run(
@@ -95,6 +95,10 @@ async def ask_boxes(
         first = "" if not failed else f"; {len(failed)} queries failed, the first with {next(iter(failed.values()))}"
         raise DatasetError(f"no reply to {len(records)} records holds boxes{first}")
     return Asked(found.said, found.skipped, failed)
+
+
+_PLAIN: Final = {"verify_rounds": 0, "zoom_rounds": 0, "search": "overview", "cache": None}
+"""What is said of one picture of the whole image counts."""
 
 
 def _read(runs: RunFolder, records: Sequence[BoxRecord]) -> tuple[FromTraces, dict[str, str]]:

@@ -18,6 +18,7 @@ from geoseg_agent.grounding.reply.extract import extract
 from geoseg_agent.grounding.reply.parse import parse
 from geoseg_agent.grounding.reply.rejected import RejectedReply
 from geoseg_agent.grounding.reply.shapes import shape
+from geoseg_agent.grounding.reply.zooming import without_wish
 from geoseg_agent.trace.codec_chat import decode_chat, decode_sent, decode_terms
 from geoseg_agent.trace.model import ChatStep, EndpointStep, GroundStep, SentStep
 from geoseg_agent.trace.store import load
@@ -149,13 +150,13 @@ def boxes_said(reply: ChatReply, terms: Terms, sent: SentImage) -> tuple[tuple[N
     it holds no numbers in the form of an answer, there are none. Numbers beyond `LARGEST` are not numbers of a box.
     """
     try:
-        answers = [check(shape(data, terms.read.order).data, "") for data in extract(reply).answers]
+        answers = [check(shape(without_wish(data), terms.read.order).data, "") for data in extract(reply).answers]
     except RejectedReply:
         return (), ()
     given = (_floats(target.bbox_2d) for answer in answers for target in answer.targets)
     numbers = [four for four in given if max(map(abs, four)) <= LARGEST]
     try:
-        kept = [target.box for target in parse(reply, terms, sent).reply.targets]
+        kept = [target.box for target in parse(reply, terms, sent, zoomable=True).reply.targets]
     except RejectedReply:
         return tuple(numbers), (None,) * len(numbers)
     pairs: list[tuple[Numbers, Box]] = []

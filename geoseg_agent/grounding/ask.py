@@ -44,12 +44,15 @@ class Line(NamedTuple):
         terms: those of the query.
         attempts: most requests for one answer.
         sleep: waits for a number of seconds; a replay does not.
+        refused: dialects that the server refused to an earlier question of the same query, or None: each question
+            finds out for itself.
     """
 
     endpoint: Endpoint
     terms: Terms
     attempts: int
     sleep: Callable[[float], Awaitable[None]]
+    refused: set[Dialect] | None = None
 
 
 async def ask(line: Line, request: ChatRequest, read: Callable[[ChatReply], T]) -> T:
@@ -87,7 +90,8 @@ class _Sending:
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._rungs: tuple[Dialect, ...] = line.terms.rungs
+        rungs, refused = line.terms.rungs, line.refused or set()
+        self._rungs: tuple[Dialect, ...] = tuple(rung for rung in rungs if rung not in refused) or rungs[-1:]
         self.made = 0
 
     @property
@@ -121,6 +125,8 @@ class _Sending:
                 return spoken, await self._paid(spoken)
             except DialectRefused as refused:
                 self._line.endpoint.step_down(spoken.dialect)
+                if self._line.refused is not None:
+                    self._line.refused.add(spoken.dialect)
                 if len(self._rungs) == 1:
                     raise
                 self._rungs = self._rungs[1:]

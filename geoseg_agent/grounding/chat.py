@@ -163,17 +163,22 @@ class Message:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tool:
-    """The one function a model may call.
+    """The one function a model may call, or the first of two.
 
     Attributes:
         name: of the function.
         description: for the model.
         schema: JSON schema of its arguments, without $ref; also what the "json_schema" dialect asks for.
+        other: a second function that may be called instead, or None.
+        either: with `other`, what the "json_schema" dialect asks for: a schema of an answer that may be the one or
+            the other.
     """
 
     name: str
     description: str
     schema: Mapping[str, Any]
+    other: Tool | None = None
+    either: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

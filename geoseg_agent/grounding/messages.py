@@ -168,7 +168,8 @@ def answer_tokens(targets: int) -> int:
 def estimate_tokens(request: ChatRequest, fit: Fit) -> int:
     """Tokens of the prompt, rather too many than too few: pictures by area, digits one each, other text by length."""
     texts = [message.text for message in request.messages]
-    texts += [request.tool.name, request.tool.description, json.dumps(dict(request.tool.schema))]
+    for tool in filter(None, (request.tool, request.tool.other)):
+        texts += [tool.name, tool.description, json.dumps(dict(tool.schema))]
     tokens = _TEMPLATE + _TURN * len(request.messages)
     tokens += sum(map(_text_tokens, texts))
     for message in request.messages:

@@ -3,7 +3,7 @@
     terms     what this endpoint speaks and how its boxes are read
     cache     a reply to the same question, where there is one and a cache is wanted
     view      the picture as it is sent
-    ask       `samples` times side by side, each until it is valid or given up
+    look      `samples` times side by side, each until it is valid or given up; see `looking`
     merge     several samples become one reply
 
 Everything outside comes through the protocols of `geoseg_agent.grounding.chat`, so a trace can stand in for it.
@@ -20,10 +20,11 @@ from geoseg_agent.grounding.agreement import merge
 from geoseg_agent.grounding.ask import Line, ask
 from geoseg_agent.grounding.budget import Budget, current_budget
 from geoseg_agent.grounding.cache import key_of
+from geoseg_agent.grounding.closer import coarse
 from geoseg_agent.grounding.endpoint.verdicts import is_off
-from geoseg_agent.grounding.messages import prompt_of, request_review, request_targets
-from geoseg_agent.grounding.reply.contract import segment_targets_tool
-from geoseg_agent.grounding.reply.parse import parse
+from geoseg_agent.grounding.looking import Looking, look
+from geoseg_agent.grounding.messages import prompt_of, request_review
+from geoseg_agent.grounding.picture.sent_size import sent_size
 from geoseg_agent.grounding.review import Review, parse_review, review_tool
 from geoseg_agent.logs import log
 from geoseg_prompts import Prompt, load
@@ -32,10 +33,11 @@ from geoseg_tools.geometry import whole
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from geoseg_agent.grounding.chat import Cache, ChatReply, Endpoint, Pictures, SentImage, Terms
+    from geoseg_agent.grounding.chat import Cache, Endpoint, Pictures, Terms
     from geoseg_agent.imagery import Image
     from geoseg_agent.settings import Settings
     from geoseg_agent.types import GroundingReply, Query, TargetMask
+    from geoseg_tools.geometry import Box
 
 CACHED = "the reply comes from the cache of earlier queries"
 
@@ -50,6 +52,7 @@ class Asking:
         attempts: most requests for one reply.
         samples: replies per query.
         rounds: of review after segmentation.
+        zooms: how often a model may look closer before it answers.
         max_tokens_total: most tokens per query, or None.
     """
 
@@ -58,17 +61,21 @@ class Asking:
     attempts: int
     samples: int
     rounds: int
+    zooms: int
     max_tokens_total: int | None
 
     @classmethod
     def of(cls, settings: Settings, prompt: tuple[str, str] | None = None) -> Asking:
         """From the settings; `prompt` (name, version) asks with an older one, as a replay must."""
+        chosen = prompt_of(settings.profile) if prompt is None else load(*prompt)
         return cls(
             model=settings.model,
-            prompt=prompt_of(settings.profile) if prompt is None else load(*prompt),
+            prompt=chosen,
             attempts=settings.attempts,
             samples=settings.samples,
             rounds=settings.verify_rounds,
+            # The paper's question is one question (Eq. 1). A replay knows the profile by its prompt.
+            zooms=settings.zoom_rounds if chosen.name == "grounding" else 0,
             max_tokens_total=settings.max_tokens_total,
         )
 
@@ -100,6 +107,8 @@ class MllmGrounder:
         self.prompt = asking.prompt
         self.rounds = asking.rounds
         self.engine = _engine(asking.model)
+        # A replay sets it where the trace was of a single picture.
+        self.whole_only = False
         self._endpoint = endpoint
         self._pictures = pictures
         self._cache = cache
@@ -116,8 +125,42 @@ class MllmGrounder:
         """
         current_budget.set(Budget(self.asking.max_tokens_total))
         line = await self._line()
-        reply = await self._known_or_asked(line, image, query)
+        reply = await self._known_or_asked(line, image, query, whole(image.size))
         return replace(reply, notes=(*reply.notes, *_doubts(line.terms)))
+
+    async def ground_each(
+        self, image: Image, query: Query, windows: Sequence[Box]
+    ) -> list[GroundingReply | InvalidReply | EndpointError]:
+        """What the model says of each window by itself, without closer looks; or why it said nothing.
+
+        The first window is asked about alone, and its failure is that of all: nothing more is paid for then. The
+        tokens of all are one budget.
+
+        Args:
+            image: as in `ground`.
+            query: as in `ground`.
+            windows: absolute pixels, inside the image; at least one.
+
+        Raises:
+            InvalidReply, EndpointError: the first window failed for good.
+            BudgetExceeded, ConfigError: as `ground`.
+        """
+        current_budget.set(Budget(self.asking.max_tokens_total))
+        line = await self._line()
+        doubts = _doubts(line.terms)
+
+        async def one(window: Box) -> GroundingReply | InvalidReply | EndpointError:
+            try:
+                return await self._known_or_asked(line, image, query, window)
+            except (InvalidReply, EndpointError) as error:
+                log.info("window lost", window=tuple(window), reason=error.message)
+                return error
+
+        first = await self._known_or_asked(line, image, query, windows[0])
+        with first_error():
+            async with asyncio.TaskGroup() as together:
+                tasks = [together.create_task(one(window)) for window in windows[1:]]
+        return [replace(first, notes=(*first.notes, *doubts)), *(task.result() for task in tasks)]
 
     async def review(self, image: Image, query: Query, targets: Sequence[TargetMask]) -> Review:
         """What the model says of the result, drawn over the picture: how good it is, and what to change.
@@ -141,31 +184,31 @@ class MllmGrounder:
                 await part.aclose()
 
     async def _line(self) -> Line:
-        return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep)
+        return Line(self._endpoint, await self._endpoint.terms(), self.asking.attempts, self._sleep, set())
 
-    async def _known_or_asked(self, line: Line, image: Image, query: Query) -> GroundingReply:
+    async def _known_or_asked(self, line: Line, image: Image, query: Query, window: Box) -> GroundingReply:
         if self._cache is None:
-            return (await self._asked(line, image, query))[0]
-        key = self._key(line.terms, image, query)
+            return (await self._asked(line, image, query, window))[0]
+        key = self._key(line.terms, image, query, window)
         known = await self._cache.get(key)
         # A file may have been changed by hand: what is not on the picture is not believed.
-        if known is not None and all(whole(image.size).contains(target.box) for target in known.targets):
+        if known is not None and all(window.contains(target.box) for target in known.targets):
             return replace(known, notes=(*known.notes, CACHED))
-        reply, complete = await self._asked(line, image, query)
+        reply, complete = await self._asked(line, image, query, window)
         if complete:
             await self._cache.put(key, reply)
         return reply
 
-    async def _asked(self, line: Line, image: Image, query: Query) -> tuple[GroundingReply, bool]:
+    async def _asked(self, line: Line, image: Image, query: Query, window: Box) -> tuple[GroundingReply, bool]:
         """The reply, and whether no sample was lost: a fault of the moment must not last in the cache."""
-        sent = await self._pictures.view(image, whole(image.size), line.terms.fit)
+        sent = await self._pictures.view(image, window, line.terms.fit)
+        looking = Looking(line, self._pictures, image, query, sent, self.prompt, self._zooms(image, window))
         if self.asking.samples == 1:
-            return await self._sample(line, query, sent, 0), True
+            return await look(looking, 0), True
         with first_error():
             async with asyncio.TaskGroup() as together:
                 tasks = [
-                    together.create_task(self._outcome(line, query, sent, number))
-                    for number in range(self.asking.samples)
+                    together.create_task(self._outcome(looking, number)) for number in range(self.asking.samples)
                 ]
         outcomes = [task.result() for task in tasks]
         replies = [outcome for outcome in outcomes if not isinstance(outcome, GeoSegError)]
@@ -174,39 +217,34 @@ class MllmGrounder:
         merged = merge(replies, asked=self.asking.samples, max_targets=line.terms.max_targets)
         return merged, len(replies) == self.asking.samples
 
-    async def _sample(self, line: Line, query: Query, sent: SentImage, number: int) -> GroundingReply:
-        terms = line.terms
-        request = request_targets(query, sent, terms, segment_targets_tool(terms, sent), self.prompt, sample=number)
-
-        def read(reply: ChatReply) -> GroundingReply:
-            parsed = parse(reply, terms, sent)
-            if parsed.repairs:
-                log.info("reply repaired", source=parsed.source, repairs=list(parsed.repairs))
-            return parsed.reply
-
-        return await ask(line, request, read)
-
-    async def _outcome(self, line: Line, query: Query, sent: SentImage, number: int) -> GroundingReply | GeoSegError:
+    async def _outcome(self, looking: Looking, number: int) -> GroundingReply | GeoSegError:
         """A sample that fails counts as disagreement; that another would cost too much ends the query."""
         try:
-            return await self._sample(line, query, sent, number)
+            return await look(looking, number)
         except (InvalidReply, EndpointError) as error:
             log.info("sample lost", sample=number, reason=str(error))
             return error
 
-    def _key(self, terms: Terms, image: Image, query: Query) -> str:
+    def _zooms(self, image: Image, window: Box) -> int:
+        """How often a sample may look closer: in a window of a search it is close already."""
+        return self.asking.zooms if window == whole(image.size) else 0
+
+    def _key(self, terms: Terms, image: Image, query: Query, window: Box) -> str:
         """Of everything that decides the reply; the wire's dialect and the server's name do not."""
         decides = {name: value for name, value in asdict(terms).items() if name not in {"server", "rungs", "proved"}}
-        return key_of(
-            {
-                "image": image.sha256,
-                "query": query.text,
-                "address": self._endpoint.address,
-                "prompt": self.prompt.sha256,
-                "samples": self.asking.samples,
-                "terms": decides,
-            }
-        )
+        parts: dict[str, object] = {
+            "image": image.sha256,
+            "query": query.text,
+            "address": self._endpoint.address,
+            "prompt": self.prompt.sha256,
+            "samples": self.asking.samples,
+            "terms": decides,
+        }
+        if window != whole(image.size):
+            parts["window"] = tuple(window)
+        elif self.asking.zooms and coarse(image.size, sent_size(image.size, terms.fit)):
+            parts["zoom"] = [self.asking.zooms, load("zoom").sha256, load("zoomed").sha256]
+        return key_of(parts)
 
 
 def _doubts(terms: Terms) -> tuple[str, ...]:

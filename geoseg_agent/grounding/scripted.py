@@ -56,6 +56,8 @@ class ScriptedGrounder:
     """
 
     engine = "scripted"
+    # Its boxes are of whole images.
+    whole_only = True
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

@@ -26,6 +26,7 @@ When = Literal[
     "chat",
     "replaced",
     "stability",
+    "search",
 ]
 
 WHEN: dict[When, str] = {
@@ -41,6 +42,7 @@ WHEN: dict[When, str] = {
     "chat": "in a `chat` step",
     "replaced": "in the steps of a target that a review moved or dropped",
     "stability": "in a `stability` step",
+    "search": "in a `search` step",
 }
 
 
@@ -79,6 +81,9 @@ BLIND_SPOTS: tuple[BlindSpot, ...] = (
     BlindSpot("hints.points*", "unprompted", "points that nobody used"),
     BlindSpot("steps[*].output*", "replaced", "what was not drawn when the model looked at the result"),
     BlindSpot("steps[*].output.agreements", "stability", "each of them; only their mean, the confidence, is seen"),
+    BlindSpot("steps[*].output.calls", "search", "what the search was planned to cost; what it did cost is seen"),
+    BlindSpot("steps[*].output.tokens", "search", "the same"),
+    BlindSpot("steps[*].output.scale", "search", "it follows from the windows, and is told with one decimal"),
     BlindSpot("steps[*].input.address", "endpoint", "where the model was; only the key of a cached reply holds it"),
     BlindSpot("steps[*].input.model", "endpoint", "what it was configured as; the label of the result says it again"),
     BlindSpot("steps[*].output.server", "endpoint", "who served the model; nothing is read by it"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geoseg_agent.grounding.chat import Call, ChatReply, Fit, Frame, SentImage, Terms, Usage, Verdict
+from geoseg_agent.grounding.search.plan import Plan
 from geoseg_agent.trace.jsontext import whole_characters
 from geoseg_agent.trace.model_chat import (
     CacheInput,
@@ -20,6 +21,8 @@ from geoseg_agent.trace.model_chat import (
     EndpointInput,
     FitRecord,
     MessageRecord,
+    SearchInput,
+    SearchRecord,
     SentInput,
     SentRecord,
     TermsRecord,
@@ -28,14 +31,15 @@ from geoseg_agent.trace.model_chat import (
     VerdictRecord,
 )
 from geoseg_agent.trace.rle import encode_mask
+from geoseg_tools.geometry import Box, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geoseg_agent.grounding.chat import ChatRequest, Endpoint, Tool
     from geoseg_agent.imagery import Image
-    from geoseg_agent.types import TargetMask
-    from geoseg_tools.geometry import Box
+    from geoseg_agent.types import Query, TargetMask
+    from geoseg_tools.arrays import Size
 
 _canonical = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -117,6 +121,35 @@ def cache_input(key: str) -> CacheInput:
     return CacheInput(key=key)
 
 
+def search_input(image: Image, query: Query) -> SearchInput:
+    """What identifies the plan of a search."""
+    return SearchInput(image=image.sha256, size=list(image.size), query=query.text)
+
+
+def encode_plan(plan: Plan) -> SearchRecord:
+    """The plan, whole."""
+    return SearchRecord(
+        windows=[list(window) for window in plan.windows],
+        skipped=plan.skipped,
+        scale=float(plan.scale),
+        calls=plan.calls,
+        tokens=plan.tokens,
+        why=plan.why,
+    )
+
+
+def decode_plan(record: SearchRecord, size: Size) -> Plan:
+    """As it was, for an image of `size` (h, w).
+
+    Raises:
+        ValueError: a window is none, or reaches over the image.
+    """
+    windows = tuple(Box(*window) for window in record.windows)
+    if not all(whole(size).contains(window) for window in windows):
+        raise ValueError(f"a window reaches over the image of {size[1]} x {size[0]} pixels")
+    return Plan(windows, record.skipped, record.scale, record.calls, record.tokens, record.why)
+
+
 def sent_input(image: Image, window: Box, fit: Fit, overlay: Sequence[TargetMask] | None) -> SentInput:
     """What identifies a picture to be sent."""
     return SentInput(
@@ -183,7 +216,7 @@ def chat_input(request: ChatRequest) -> ChatInput:
             )
             for message in request.messages
         ],
-        tool=ToolRecord(name=request.tool.name, sha256=tool_digest(request.tool)),
+        tool=ToolRecord(name=_name(request.tool), sha256=tool_digest(request.tool)),
         max_tokens=request.max_tokens,
         temperature=float(request.temperature),
         seed=request.seed,
@@ -191,8 +224,21 @@ def chat_input(request: ChatRequest) -> ChatInput:
 
 
 def tool_digest(tool: Tool) -> str:
-    """sha256 of the function's name, description and schema, as canonical JSON."""
-    return _digest({"name": tool.name, "description": tool.description, "schema": dict(tool.schema)})
+    """sha256 of the function's name, description and schema, as canonical JSON; of two, of everything on both."""
+    return _digest(_described(tool))
+
+
+def _described(tool: Tool) -> dict[str, object]:
+    one: dict[str, object] = {"name": tool.name, "description": tool.description, "schema": dict(tool.schema)}
+    if tool.other is not None:
+        one["other"] = _described(tool.other)
+    if tool.either is not None:
+        one["either"] = dict(tool.either)
+    return one
+
+
+def _name(tool: Tool) -> str:
+    return tool.name if tool.other is None else f"{tool.name} or {tool.other.name}"
 
 
 def joined(reply: ChatReply) -> ChatReply:

@@ -168,7 +168,9 @@ def _picture(step: SentStep) -> Picture:
         return Picture(step, overlay, "" if step.error is None else step.error.message, None)
     length = "" if sent.bytes is None else f", {sent.bytes:,} bytes"
     size = f"{sent.size[1]} × {sent.size[0]} px"  # noqa: RUF001 - the sign
-    return Picture(step, overlay, f"{size}, {sent.media_type}{length}", sent.sha256)
+    window, (height, width) = step.input.window, step.input.size
+    part = "" if window == [0, 0, width, height] else f" of the part {tuple(window)}"
+    return Picture(step, overlay, f"{size}{part}, {sent.media_type}{length}", sent.sha256)
 
 
 def _exchanges(chats: Sequence[ChatStep], pictures: Sequence[Picture]) -> list[Exchange]:

@@ -18,6 +18,9 @@ from geoseg_agent.trace.model_chat import (
     ChatStep,
     EndpointInput,
     EndpointStep,
+    SearchInput,
+    SearchRecord,
+    SearchStep,
     SentInput,
     SentRecord,
     SentStep,
@@ -49,6 +52,9 @@ __all__ = [  # what is defined elsewhere; the whole format is to be had from her
     "Record",
     "ReplyRecord",
     "Rle",
+    "SearchInput",
+    "SearchRecord",
+    "SearchStep",
     "SentInput",
     "SentRecord",
     "SentStep",
@@ -179,7 +185,7 @@ class StabilityStep(StepRecord):
 
 
 ToolStep: TypeAlias = EncodeStep | SimilarityStep | PointsStep | TextStep
-ModelStep: TypeAlias = EndpointStep | CacheStep | SentStep | ChatStep
+ModelStep: TypeAlias = SearchStep | EndpointStep | CacheStep | SentStep | ChatStep
 Step: TypeAlias = GroundStep | ToolStep | ModelStep | StabilityStep
 Input: TypeAlias = (
     GroundInput
@@ -191,13 +197,16 @@ Input: TypeAlias = (
     | SentInput
     | ChatInput
     | StabilityInput
+    | SearchInput
 )
-Output: TypeAlias = ReplyRecord | HeatRecord | MasksRecord | TermsRecord | SentRecord | ChatRecord | StabilityRecord
+Output: TypeAlias = (
+    ReplyRecord | HeatRecord | MasksRecord | TermsRecord | SentRecord | ChatRecord | StabilityRecord | SearchRecord
+)
 Seam: TypeAlias = Literal[
-    "ground", "encode", "similarity", "points", "text", "endpoint", "cache", "sent", "chat", "stability"
+    "ground", "encode", "similarity", "points", "text", "search", "endpoint", "cache", "sent", "chat", "stability"
 ]
 
-MODEL_SEAMS: frozenset[str] = frozenset({"endpoint", "cache", "sent", "chat"})
+MODEL_SEAMS: frozenset[str] = frozenset({"search", "endpoint", "cache", "sent", "chat"})
 """Where a query meets a multimodal model; a trace has these or "ground", never both."""
 
 

@@ -95,7 +95,7 @@ class MessageRecord(Record):
 
 
 class ToolRecord(Record):
-    """The function to be called; the digest is of name, description and schema."""
+    """The function to be called, or two, "segment_targets or zoom"; the digest is of all that describes them."""
 
     name: str
     sha256: str
@@ -138,6 +138,36 @@ class ChatRecord(Record):
     stopped: Stopped | None
     usage: UsageRecord | None
     request_id: str | None
+
+
+class SearchInput(Record):
+    """What a search was planned for: the picture by digest and size, and the question."""
+
+    image: str
+    size: Pair
+    query: str
+
+
+class SearchRecord(Record):
+    """Where it looks: `windows` that have data (the whole image alone is no search), at 1/`scale`, and why.
+
+    `skipped` windows have no data; `calls` and `tokens` are what it was planned to cost at most.
+    """
+
+    windows: list[BoxRecord]
+    skipped: int
+    scale: float
+    calls: int
+    tokens: int
+    why: str
+
+
+class SearchStep(StepRecord):
+    """The plan of a search, made before anything is asked."""
+
+    seam: Literal["search"]
+    input: SearchInput
+    output: SearchRecord | None
 
 
 class EndpointStep(StepRecord):

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         SentImage,
         Terms,
     )
+    from geoseg_agent.grounding.search.plan import Plan
+    from geoseg_agent.grounding.search.planner import Planner
     from geoseg_agent.imagery import Image
-    from geoseg_agent.types import GroundingReply, TargetMask
+    from geoseg_agent.types import GroundingReply, Query, TargetMask
     from geoseg_tools.geometry import Box
 
 
@@ -91,6 +93,27 @@ class RecordingPictures:
 
     async def aclose(self) -> None:
         """As `Pictures.aclose`."""
+        await self.inner.aclose()
+
+
+class RecordingPlanner:
+    """A Planner that leaves a "search" step in the trace of the query it serves."""
+
+    def __init__(self, inner: Planner) -> None:
+        self.inner = inner
+
+    async def plan(self, image: Image, query: Query) -> Plan:
+        """As `Planner.plan`."""
+        return await recorded(
+            "search",
+            None,
+            lambda: codec_chat.search_input(image, query),
+            self.inner.plan(image, query),
+            codec_chat.encode_plan,
+        )
+
+    async def aclose(self) -> None:
+        """As `Planner.aclose`."""
         await self.inner.aclose()
 
 

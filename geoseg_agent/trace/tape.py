@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from geoseg_agent.trace.model import Step
 
 _GROUNDING = MODEL_SEAMS | {"ground"}
+_BEFORE: dict[str, Any] = {"zoom_rounds": 0}
+"""What a trace that is older than a setting was made with, where that is not the setting's default."""
 _OF_THE_MACHINE = frozenset({"devices", "max_encoded", "sam3_checkpoint", "clip_checkpoint", "precision", "compile"})
 
 
@@ -105,8 +107,10 @@ def settings_of(trace: Trace, values: Mapping[str, Any]) -> Settings:
     """
     known = {name: field for name, field in Settings.model_fields.items() if name not in _OF_THE_MACHINE}
     try:
-        # A setting that the trace is older than had its default then; the environment has no say.
-        return Settings(**{name: values.get(name, field.get_default()) for name, field in known.items()})
+        # A setting that the trace is older than had its default then, or is among those above; the environment has
+        # no say.
+        then = {name: _BEFORE.get(name, field.get_default()) for name, field in known.items()}
+        return Settings(**{name: values.get(name, value) for name, value in then.items()})
     except ConfigError as error:
         raise TraceError(
             f"the trace {trace.id} was made with a value that is none any more: {error.message}",

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 
 from geoseg_agent.errors import ReplayMismatch
 from geoseg_agent.trace import codec, codec_chat
-from geoseg_agent.trace.model import CacheStep, ChatStep, EndpointStep, SentStep
-from geoseg_agent.trace.record_chat import RecordingCache, RecordingEndpoint, RecordingPictures
+from geoseg_agent.trace.model import CacheStep, ChatStep, EndpointStep, SearchStep, SentStep
+from geoseg_agent.trace.record_chat import (
+    RecordingCache,
+    RecordingEndpoint,
+    RecordingPictures,
+    RecordingPlanner,
+)
 from geoseg_agent.trace.tape_steps import Call, decoded, stray
 from geoseg_agent.trace.tape_tools import TapeGrounder
 
@@ -19,12 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geoseg_agent.grounding.chat import ChatReply, ChatRequest, Dialect, Fit, SentImage, Terms
+    from geoseg_agent.grounding.search.plan import Plan
     from geoseg_agent.imagery import Image
     from geoseg_agent.seams import Grounder
     from geoseg_agent.settings import Settings
     from geoseg_agent.trace.model import Trace
     from geoseg_agent.trace.tape_steps import Tape
-    from geoseg_agent.types import GroundingReply, TargetMask
+    from geoseg_agent.types import GroundingReply, Query, TargetMask
     from geoseg_tools.geometry import Box
 
 
@@ -75,6 +81,23 @@ class TapePictures:
         """Nothing to release."""
 
 
+class TapePlanner:
+    """A Planner that answers from a tape; it looks at nothing."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+
+    async def plan(self, image: Image, query: Query) -> Plan:
+        """As `Planner.plan`."""
+        step = await self.tape.play(Call("search", None, codec_chat.search_input(image, query)))
+        if not isinstance(step, SearchStep):
+            stray(step)
+        return decoded(step, lambda record: codec_chat.decode_plan(record, image.size), step.output)
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+
 class TapeCache:
     """A Cache that answers from a tape, misses included, and keeps nothing."""
 
@@ -111,6 +134,7 @@ def replayed_grounder(tape: Tape, trace: Trace, settings: Settings) -> Grounder:
     if trace.prompt is None:
         return TapeGrounder(tape, trace.engine.partition("+")[0])
     from geoseg_agent.grounding.mllm import Asking, MllmGrounder  # noqa: PLC0415 - only where a model was asked
+    from geoseg_agent.grounding.search.grounder import SearchGrounder  # noqa: PLC0415 - as above
 
     cached = settings.cache is not None or any(isinstance(step, CacheStep) for step in trace.steps)
     try:
@@ -121,13 +145,17 @@ def replayed_grounder(tape: Tape, trace: Trace, settings: Settings) -> Grounder:
         raise ReplayMismatch(
             f"prompt.sha256 is {trace.prompt.sha256!r} in the trace and {asking.prompt.sha256!r} in this version"
         )
-    return MllmGrounder(
+    grounder = MllmGrounder(
         RecordingEndpoint(TapeEndpoint(tape)),
         RecordingPictures(TapePictures(tape)),
         RecordingCache(TapeCache(tape)) if cached else None,
         asking,
         sleep=no_wait,
     )
+    if any(isinstance(step, SearchStep) for step in trace.steps):
+        return SearchGrounder(grounder, RecordingPlanner(TapePlanner(tape)), settings.max_targets)
+    grounder.whole_only = True
+    return grounder
 
 
 async def no_wait(_: float) -> None:

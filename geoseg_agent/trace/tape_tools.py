@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class TapeGrounder:
     """A Grounder that answers from a tape."""
 
+    whole_only = True
+
     def __init__(self, tape: Tape, engine: str) -> None:
         self.tape = tape
         self.engine = engine

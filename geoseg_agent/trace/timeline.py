@@ -18,6 +18,7 @@ from geoseg_agent.trace.model import (
     HeatRecord,
     MasksRecord,
     PointsStep,
+    SearchStep,
     SentStep,
     StabilityStep,
 )
@@ -176,6 +177,8 @@ def _gist(step: Step) -> str:
 def _model_gist(step: Step) -> str:
     if isinstance(step, CacheStep):
         return "miss"
+    if isinstance(step, SearchStep) and step.output is not None:
+        return f"{_count(len(step.output.windows), 'window')}, {step.output.skipped} without data"
     if isinstance(step, EndpointStep) and step.output is not None:
         return f"{step.output.server}, {step.output.model}"
     if isinstance(step, SentStep) and step.output is not None:

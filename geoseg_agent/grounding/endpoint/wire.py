@@ -18,7 +18,7 @@ from geoseg_agent.errors import EndpointError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from geoseg_agent.grounding.chat import ChatRequest, Dialect, Message, SentImage
+    from geoseg_agent.grounding.chat import ChatRequest, Dialect, Message, SentImage, Tool
 
 TokensField = Literal["max_tokens", "max_completion_tokens"]
 
@@ -204,23 +204,33 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 
 
 def _dialect(request: ChatRequest, *, strict_tools: bool, without: Collection[str]) -> dict[str, Any]:
-    tool, schema = request.tool, dict(request.tool.schema)
+    tool = request.tool
     if request.dialect == "tool":
-        function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": schema}
-        if strict_tools:
-            function["strict"] = True
-        # The string, not the object: LM Studio refuses the object, llama.cpp reads it as "auto".
+        offered = [tool] if tool.other is None else [tool, tool.other]
+        # The string, not the object: LM Studio refuses the object, llama.cpp reads it as "auto". Of two functions
+        # the string leaves the choice to the model.
         return {
-            "tools": [{"type": "function", "function": function}],
+            "tools": [{"type": "function", "function": _function(one, strict=strict_tools)} for one in offered],
             "tool_choice": "required",
             "parallel_tool_calls": False,
         }
     if request.dialect == "json_schema":
-        named: dict[str, Any] = {"name": tool.name, "schema": schema}
+        named: dict[str, Any] = {"name": tool.name, "schema": dict(tool.either or tool.schema)}
         if "strict" not in without:
             named["strict"] = True
         return {"response_format": {"type": "json_schema", "json_schema": named}}
     return {"response_format": {"type": "json_object"}}
+
+
+def _function(tool: Tool, *, strict: bool) -> dict[str, Any]:
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.schema),
+    }
+    if strict:
+        function["strict"] = True
+    return function
 
 
 def _message(message: Message, uris: DataUris) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from geoseg_agent.grounding.reply.extract import Source, extract, was_cut
 from geoseg_agent.grounding.reply.phrases import clean, remark
 from geoseg_agent.grounding.reply.rejected import RejectedReply, Violation
 from geoseg_agent.grounding.reply.shapes import doubled, shape
+from geoseg_agent.grounding.reply.zooming import without_wish
 from geoseg_agent.types import GroundingReply, Target
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class _Remarks:
         self.repairs.append(note)
 
 
-def parse(reply: ChatReply, terms: Terms, sent: SentImage) -> Parsed:
+def parse(reply: ChatReply, terms: Terms, sent: SentImage, *, zoomable: bool = False) -> Parsed:
     """The targets that a reply names.
 
     A complete valid answer is taken whatever the server says of its end; a list that was cut off never is.
@@ -68,6 +69,7 @@ def parse(reply: ChatReply, terms: Terms, sent: SentImage) -> Parsed:
         reply: verbatim.
         terms: `read`, `outside` and `max_targets` count.
         sent: the picture that the model saw.
+        zoomable: whether a closer look was offered, so that an answer may hold the empty box of a part.
 
     Raises:
         RejectedReply: rules are broken; each is named.
@@ -75,7 +77,8 @@ def parse(reply: ChatReply, terms: Terms, sent: SentImage) -> Parsed:
     found = extract(reply)
     remarks = _Remarks(found.repairs)
     try:
-        said = _checked(found.answers, terms, remarks)
+        answers = [without_wish(answer) for answer in found.answers] if zoomable else found.answers
+        said = _checked(answers, terms, remarks)
         located = _located(said, terms, sent, remarks)
     except RejectedReply as rejected:
         raise RejectedReply(rejected.violations, truncated=was_cut(reply)) from None
