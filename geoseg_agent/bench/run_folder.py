@@ -12,14 +12,14 @@ every pair has a line, or a trace from which the line is made, or was not answer
 
 from __future__ import annotations
 
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from geoseg_agent.bench.lines import append_line, cut, put_file
 from geoseg_agent.bench.plan import NAME, load_plan
 from geoseg_agent.bench.records import dump, load_results
 from geoseg_agent.errors import ConfigError, DatasetError, TraceCorrupt
+from geoseg_agent.runs.lines import append_line, cut, put_file
+from geoseg_agent.runs.lock import locked
 from geoseg_agent.trace.ids import is_id
 from geoseg_agent.trace.recover import recover
 from geoseg_agent.trace.resume import paid_replies
@@ -158,21 +158,3 @@ class RunFolder:
                 complains = trace.error is not None and trace.error.code == ConfigError.code
                 if not complains and (trace.status != "interrupted" or paid_replies(trace)):
                     yield trace
-
-
-def locked(folder: Path) -> int:
-    """A descriptor of the folder that holds its lock, which the system takes from a process that dies.
-
-    Raises:
-        DatasetError: another process holds it.
-        OSError: the folder is not there.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if not isinstance(error, BlockingIOError):
-            raise
-        raise DatasetError(f"another process is writing into {folder}", hint="wait until it has ended") from error
-    return descriptor
