@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from geoseg_agent.bench.pairs import Pair
-from geoseg_agent.bench.records import Failure, PairResult, Took, dump, load_results, result_of
+from geoseg_agent.bench.records import PairResult, Took, dump, load_results, result_of
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.failure import Failure
 from geoseg_agent.runs.lines import Torn
 
 

@@ -16,8 +16,9 @@ from geoseg_agent import Settings
 from geoseg_agent.bench.ablation_run import Line, Made
 from geoseg_agent.bench.datasets import open_pairs
 from geoseg_agent.bench.plan import source_of
-from geoseg_agent.bench.records import Failure, load_results, result_of
+from geoseg_agent.bench.records import load_results, result_of
 from geoseg_agent.bench.run import run
+from geoseg_agent.runs.failure import Failure
 from geoseg_agent.runs.lines import line_of
 
 

@@ -18,7 +18,7 @@ from geoseg_agent.backends import toolbox_of
 from geoseg_agent.bench.ablation import Live, ablate
 from geoseg_agent.bench.memo import Calls
 from geoseg_agent.bench.pair_bounds import mask_problems
-from geoseg_agent.bench.records import Failure, PairResult, dump, result_of
+from geoseg_agent.bench.records import PairResult, dump, result_of
 from geoseg_agent.bench.variations import (
     FULL,
     method_of,
@@ -30,6 +30,7 @@ from geoseg_agent.bench.variations import (
 from geoseg_agent.errors import DatasetError, ReplayMismatch
 from geoseg_agent.imagery import read_image
 from geoseg_agent.lanes import Lane
+from geoseg_agent.runs.failure import Failure
 from geoseg_agent.runs.lines import append_line, cut, put_file, read_lines
 from geoseg_agent.runs.lock import locked
 from geoseg_agent.trace.record_base import Record

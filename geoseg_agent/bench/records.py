@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from geoseg_agent.bench.metrics import METRICS, NOTHING, Count, Counts, Scores, Share, region_scores, score
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.failure import Failure  # noqa: TC001 - pydantic reads it
 from geoseg_agent.runs.lines import line_of, read_lines, told
 from geoseg_agent.trace.record_base import Record, Seconds
 from geoseg_tools.fusion import Rule  # noqa: TC001 - pydantic reads it
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 Outcome = Literal["found", "not_found", "ambiguous", "failed"]
 
 _CLOSE = 1e-9
-
-
-class Failure(Record):
-    """Why there is no answer: the code of a `GeoSegError`, or of the scoring, and one sentence."""
-
-    code: Annotated[str, Field(min_length=1)]
-    message: str
 
 
 class Took(Record):
