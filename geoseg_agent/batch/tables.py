@@ -36,8 +36,11 @@ def csv_rows(path: Path) -> Iterator[Row | Refused]:
         DatasetError: it cannot be read, or its header is none.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
+        with path.open("rb") as stream:
+            # A line at a time, so that it is known which one is not UTF-8.
+            reader = csv.reader(
+                (line.decode("utf-8-sig" if at == 0 else "utf-8") for at, line in enumerate(stream)), strict=True
+            )
             try:
                 names = [name.strip() for name in next(reader, [])]
                 _check_header(names, path)
@@ -50,10 +53,11 @@ def csv_rows(path: Path) -> Iterator[Row | Refused]:
                     else:
                         given = {name: value.strip() for name, value in zip(names, values, strict=True)}
                         yield _row(path, where, {name: value for name, value in given.items() if value})
-            except (csv.Error, UnicodeDecodeError) as error:
-                # Where a line ends is not known any more, so nothing behind it is.
-                said = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-                yield Refused(f"{path.name}, line {reader.line_num + 1}", said)
+            # Where a record ends is not known any more, so nothing behind it is.
+            except UnicodeDecodeError as error:
+                yield Refused(f"{path.name}, line {reader.line_num + 1}", f"byte {error.start + 1} is not UTF-8")
+            except csv.Error as error:
+                yield Refused(f"{path.name}, line {reader.line_num}", str(error))
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
 
