@@ -1,4 +1,4 @@
-"""The command line: `geoseg segment | replay | trace | bench | calibrate | sample | doctor`.
+"""The command line: `geoseg segment | batch | replay | trace | bench | calibrate | sample | doctor`.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 an answer (also "not found"),
 2 bad image, query or usage, 3 set-up, 4 model or endpoint, 5 tool, 6 limits, 7 trace; see `geoseg_agent.errors`.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from geoseg_agent import cli_bench, cli_calibrate, cli_doctor, cli_trace
+from geoseg_agent import cli_batch, cli_bench, cli_calibrate, cli_doctor, cli_trace
 from geoseg_agent.cli_search import confirm_search
 from geoseg_agent.console import err, note, out, print_error, print_json, progress
 from geoseg_agent.errors import GeoSegError, InputError, QueryError
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.add_typer(cli_trace.app, name="trace")
 app.add_typer(cli_doctor.app, name="doctor")
 app.add_typer(cli_bench.app, name="bench")
+app.command()(cli_batch.batch)
 app.command()(cli_calibrate.calibrate)
 
 

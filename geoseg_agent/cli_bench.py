@@ -73,8 +73,8 @@ def run(
     - `GEOSEG_BASE_URL=http://localhost:8000/v1 geoseg bench run data --out runs/qwen --price 0.4`
     """
     from geoseg_agent.bench.plan import source_of  # noqa: PLC0415 - the commands pay for what they need
-    from geoseg_agent.bench.progress import telling  # noqa: PLC0415
     from geoseg_agent.bench.run import run as run_all  # noqa: PLC0415
+    from geoseg_agent.runs.progress import telling  # noqa: PLC0415
 
     settings = settings_for()
     dataset = opened_pairs(data, kind, split, images)
@@ -194,10 +194,10 @@ def _results(path: Path) -> Iterator[PairResult]:
 
 def _conclude(folder: Path, pairs: Sequence[Pair], name: str) -> None:
     """Sum up, write summary and report, and say the most important of it."""
-    from geoseg_agent.bench.lines import put_file  # noqa: PLC0415 - as above
     from geoseg_agent.bench.records import load_results  # noqa: PLC0415
     from geoseg_agent.bench.report import write_report  # noqa: PLC0415
     from geoseg_agent.bench.summary import summarise  # noqa: PLC0415
+    from geoseg_agent.runs.lines import put_file  # noqa: PLC0415 - as above
 
     found = list(load_results(folder / "results.jsonl"))
     summary = summarise(found)

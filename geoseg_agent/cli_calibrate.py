@@ -126,8 +126,8 @@ def _asked(
     retry_failed: bool,
 ) -> Sequence[Said]:
     from geoseg_agent.bench.datasets import open_boxes, sample  # noqa: PLC0415 - as above
-    from geoseg_agent.bench.progress import telling  # noqa: PLC0415
     from geoseg_agent.calibrate.ask import ask_boxes  # noqa: PLC0415
+    from geoseg_agent.runs.progress import telling  # noqa: PLC0415
 
     settings = settings_for()
     dataset = open_boxes(source, kind=kind)  # type: ignore[arg-type] # it says which there are

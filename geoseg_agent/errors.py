@@ -85,7 +85,7 @@ class QueryError(InputError):
 
 
 class DatasetError(InputError):
-    """A benchmark's data set, or a run of it, is malformed; the message names file, record and rule."""
+    """A data set, the source of a batch, or a run over one, is malformed; the message names file, record and rule."""
 
     code = "bad_dataset"
 

@@ -15,6 +15,7 @@ from rasterio.features import shapes
 from shapely.geometry import MultiPolygon, box, shape
 from shapely.geometry.polygon import orient
 
+from geoseg_agent.decode import quiet
 from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def outlines(parts: Sequence[Part]) -> NDArray[np.object_]:
                 overlapping.append((number, (mask, place)))
             else:
                 spot[mask] = number + 1
-        traced = [(shape(rings), int(label)) for rings, label in shapes(labels, mask=labels > 0, connectivity=4)]
+        with quiet():  # rasterio hushes its own warning of a grid without a place, which threads undo for each other
+            rings = list(shapes(labels, mask=labels > 0, connectivity=4))
+        traced = [(shape(ring), int(label)) for ring, label in rings]
         placed = shapely.transform(
             [polygon for polygon, _ in traced], lambda xy, at=frame: np.add(xy, (at.x1, at.y1))
         )

@@ -268,3 +268,8 @@ def _plain(message: str) -> str:
     """The words of pydantic without what only its users know."""
     message = message.removeprefix("Value error, ").split(", unable to parse")[0]
     return f"must {message.removeprefix('Input should ')}" if message.startswith("Input should ") else message
+
+
+def quieten_ray() -> None:
+    """Keep Ray from telling anybody that it is used; it looks at the environment for that, when it starts."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

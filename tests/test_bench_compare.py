@@ -12,8 +12,9 @@ from geoseg_agent.bench.compare import Comparison, compare
 from geoseg_agent.bench.compare_table import markdown
 from geoseg_agent.bench.metrics import METRICS
 from geoseg_agent.bench.pairs import Pair
-from geoseg_agent.bench.records import Failure, result_of
+from geoseg_agent.bench.records import result_of
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.failure import Failure
 
 SIDE = 20
 

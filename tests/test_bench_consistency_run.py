@@ -11,9 +11,10 @@ from geoseg_agent.bench.ablation import ablate
 from geoseg_agent.bench.consistency import check_run, check_table, means_of
 from geoseg_agent.bench.pair_bounds import PAIR_BOUNDS, mask_problems
 from geoseg_agent.bench.pairs import Pair
-from geoseg_agent.bench.records import Failure, result_of
+from geoseg_agent.bench.records import result_of
 from geoseg_agent.bench.variations import TABLE_3, Variation
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.failure import Failure
 from geoseg_agent.trace.store import load
 from geoseg_tools.fusion import fuse
 

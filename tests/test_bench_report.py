@@ -15,10 +15,11 @@ from geoseg_agent.bench.gallery import EACH
 from geoseg_agent.bench.metrics import METRICS
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.bench.plan import Source, plan_of
-from geoseg_agent.bench.records import Failure, Took, result_of
+from geoseg_agent.bench.records import Took, result_of
 from geoseg_agent.bench.report import MOST_BYTES, MOST_ERRORS, write_report
 from geoseg_agent.bench.report_facts import known_of
 from geoseg_agent.bench.summary import summarise
+from geoseg_agent.runs.failure import Failure
 
 SIZE = (40, 50)
 DASH = "\u2013"

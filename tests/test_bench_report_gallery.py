@@ -12,7 +12,8 @@ from geoseg_agent.bench.gallery import EACH, SIDE, cases, choose
 from geoseg_agent.bench.gallery_pictures import BOTH, PREDICTION, TRUTH, frame, layer
 from geoseg_agent.bench.outcome import mask_of, outcome_of
 from geoseg_agent.bench.pairs import Pair
-from geoseg_agent.bench.records import Failure, result_of
+from geoseg_agent.bench.records import result_of
+from geoseg_agent.runs.failure import Failure
 from geoseg_agent.trace.store import load
 
 

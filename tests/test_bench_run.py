@@ -13,14 +13,15 @@ from mllm_server import MllmServer
 
 from geoseg_agent import Settings
 from geoseg_agent.bench.datasets import open_pairs
-from geoseg_agent.bench.lines import append_line, read_lines
 from geoseg_agent.bench.opened import open_run
 from geoseg_agent.bench.plan import load_plan, source_of
-from geoseg_agent.bench.records import Failure, load_results
+from geoseg_agent.bench.records import load_results
 from geoseg_agent.bench.run import run
 from geoseg_agent.bench.run_folder import RunFolder
 from geoseg_agent.bench.summary import summarise
 from geoseg_agent.errors import ConfigError, DatasetError, EndpointError
+from geoseg_agent.runs.failure import Failure
+from geoseg_agent.runs.lines import append_line, read_lines
 from geoseg_agent.trace.store import load
 
 FAR = '{"status": "found", "targets": [{"bbox_2d": [1, 1, 5000, 9], "label": "far"}]}'

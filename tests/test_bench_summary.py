@@ -9,9 +9,10 @@ import pytest
 
 from geoseg_agent.bench.metrics import METRICS
 from geoseg_agent.bench.pairs import Pair
-from geoseg_agent.bench.records import Failure, Took, result_of
+from geoseg_agent.bench.records import Took, result_of
 from geoseg_agent.bench.summary import Summary, summarise
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.failure import Failure
 
 SIDE = 20
 

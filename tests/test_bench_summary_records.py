@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoseg_agent.bench.lines import Torn
 from geoseg_agent.bench.pairs import Pair
-from geoseg_agent.bench.records import Failure, PairResult, Took, dump, load_results, result_of
+from geoseg_agent.bench.records import PairResult, Took, dump, load_results, result_of
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.failure import Failure
+from geoseg_agent.runs.lines import Torn
 
 
 def made(name="p0", prediction=True, **known):

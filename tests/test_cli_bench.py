@@ -15,10 +15,11 @@ from mllm_server import MllmServer
 from geoseg_agent import Settings
 from geoseg_agent.bench.ablation_run import Line, Made
 from geoseg_agent.bench.datasets import open_pairs
-from geoseg_agent.bench.lines import line_of
 from geoseg_agent.bench.plan import source_of
-from geoseg_agent.bench.records import Failure, load_results, result_of
+from geoseg_agent.bench.records import load_results, result_of
 from geoseg_agent.bench.run import run
+from geoseg_agent.runs.failure import Failure
+from geoseg_agent.runs.lines import line_of
 
 
 def shifted(data, folder, by=20):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg_agent.bench.boundary import DIAGONAL
 from geoseg_agent.bench.consistency import means_of
-from geoseg_agent.bench.lines import put_file
 from geoseg_agent.bench.published import ROW_NAMES
 from geoseg_agent.bench.table import AblationTable
+from geoseg_agent.runs.lines import put_file
 from geoseg_agent.trace.jsontext import pretty
 
 if TYPE_CHECKING:

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from geoseg_agent.backends import toolbox_of
 from geoseg_agent.bench.ablation import Live, ablate
-from geoseg_agent.bench.lines import append_line, cut, put_file, read_lines
 from geoseg_agent.bench.memo import Calls
 from geoseg_agent.bench.pair_bounds import mask_problems
-from geoseg_agent.bench.records import Failure, PairResult, dump, result_of
-from geoseg_agent.bench.run_folder import locked
+from geoseg_agent.bench.records import PairResult, dump, result_of
 from geoseg_agent.bench.variations import (
     FULL,
     method_of,
@@ -32,6 +30,9 @@ from geoseg_agent.bench.variations import (
 from geoseg_agent.errors import DatasetError, ReplayMismatch
 from geoseg_agent.imagery import read_whole
 from geoseg_agent.lanes import Lane
+from geoseg_agent.runs.failure import Failure
+from geoseg_agent.runs.lines import append_line, cut, put_file, read_lines
+from geoseg_agent.runs.lock import locked
 from geoseg_agent.trace.record_base import Record
 from geoseg_agent.trace.store import load
 from geoseg_agent.trace.tape import recorded_settings

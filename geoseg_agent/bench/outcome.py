@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg_agent.bench.datasets.mask_file import by_itself
-from geoseg_agent.bench.records import Failure, Took, result_of
+from geoseg_agent.bench.records import Took, result_of
 from geoseg_agent.errors import DatasetError, TraceCorrupt
+from geoseg_agent.runs.failure import Failure
 from geoseg_agent.trace.model import ChatStep
 from geoseg_agent.trace.rle import decode_mask
 from geoseg_tools.geometry import Box

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from geoseg_agent.bench.datasets import open_pairs
-from geoseg_agent.bench.lines import told
 from geoseg_agent.errors import DatasetError
-from geoseg_agent.settings import Settings
+from geoseg_agent.runs.lines import told
+from geoseg_agent.runs.same_settings import settings_differ, values_differ
 from geoseg_agent.trace.record_base import Record
 
 if TYPE_CHECKING:
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
     from geoseg_agent.bench.pairs import Pair
 
 NAME: Final = "run.json"
-
-_NO_EFFECT = frozenset(
-    {
-        "base_url",
-        "traces",
-        "log_format",
-        "max_running",
-        "max_queued",
-        "max_encoded",
-        "endpoint_calls",
-        "devices",
-        "cache",
-        "call_timeout",
-    }
-)
-"""Settings that change how long a run takes, or where its model is served, and not what comes of it; see `_asks`."""
 
 
 class Source(Record):
@@ -95,33 +79,14 @@ class Plan(Record):
         """In what `other` would come to other results, one sentence each."""
         if self.digest != other.digest or self.pairs != other.pairs:
             yield f"it asks {self.pairs} pairs, this one {other.pairs}, and they are not the same"
-        if _asks(self.settings) != _asks(other.settings):
-            yield f"it asks {_asks(self.settings)}, this one {_asks(other.settings)}"
-        for name in ("settings", "method"):
-            old, new = getattr(self, name), getattr(other, name)
-            for field in sorted((old.keys() | new.keys()) - _NO_EFFECT):
-                before, now = (side.get(field, _default(field)) for side in (old, new))
-                if before != now:
-                    yield f"{name}.{field} was {before!r} and is {now!r}"
+        yield from settings_differ(self.settings, other.settings)
+        yield from values_differ("method", self.method, other.method)
         if self.prompt != other.prompt and None not in {self.prompt, other.prompt}:
             yield f"the prompt was {self.prompt} and is {other.prompt}"
         if self.masks != other.masks:
             yield f"it scores {self.masks or 'the agent'}, this one {other.masks or 'the agent'}"
         if self.resized != other.resized:
             yield f"masks of another size were {'' if self.resized else 'not '}resized (--resize)"
-
-
-def _default(field: str) -> Any:
-    """What a setting was before there was one of that name; None for all else."""
-    known = Settings.model_fields.get(field)
-    return None if known is None else known.get_default()
-
-
-def _asks(settings: dict[str, Any]) -> str:
-    """Who answers: an address may change, but with none at all, the grounder "auto" is another."""
-    if settings.get("grounder") != "auto":
-        return "as GEOSEG_GROUNDER says"
-    return "the offline default" if settings.get("base_url") is None else "a model (GEOSEG_BASE_URL)"
 
 
 def load_plan(folder: Path) -> Plan:

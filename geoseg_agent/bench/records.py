@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from geoseg_agent.bench.lines import line_of, read_lines, told
 from geoseg_agent.bench.metrics import METRICS, NOTHING, Count, Counts, Scores, Share, region_scores, score
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.failure import Failure  # noqa: TC001 - pydantic reads it
+from geoseg_agent.runs.lines import line_of, read_lines, told
 from geoseg_agent.trace.record_base import Record, Seconds
 from geoseg_tools.fusion import Rule  # noqa: TC001 - pydantic reads it
 
@@ -17,20 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from geoseg_agent.bench.lines import Torn
     from geoseg_agent.bench.pairs import Pair
+    from geoseg_agent.runs.lines import Torn
     from geoseg_tools.arrays import Mask
 
 Outcome = Literal["found", "not_found", "ambiguous", "failed"]
 
 _CLOSE = 1e-9
-
-
-class Failure(Record):
-    """Why there is no answer: the code of a `GeoSegError`, or of the scoring, and one sentence."""
-
-    code: Annotated[str, Field(min_length=1)]
-    message: str
 
 
 class Took(Record):

@@ -9,29 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoseg_agent.agent import Agent
 from geoseg_agent.backends import asks_model, mllm_grounder, model_endpoint, toolbox_of
-from geoseg_agent.bench.leftovers import names_of
 from geoseg_agent.bench.outcome import failed_before_its_trace, outcome_of
 from geoseg_agent.bench.plan import picture_name, plan_of
 from geoseg_agent.bench.run_folder import RunFolder
-from geoseg_agent.bench.same_model import check_model, prompt_said
-from geoseg_agent.bench.tally import Pace
 from geoseg_agent.errors import (
     ConfigError,
     DatasetError,
     EndpointError,
     GeoSegError,
-    OutOfMemory,
     ToolFailed,
     first_error,
 )
 from geoseg_agent.guard import declared
 from geoseg_agent.lanes import Lane
+from geoseg_agent.runs.leftovers import names_of
+from geoseg_agent.runs.lent import BROKEN, GIVE_UP, Borrowed
+from geoseg_agent.runs.same_model import check_model, prompt_said
+from geoseg_agent.runs.tally import Pace
 from geoseg_agent.trace.resume import ResumedEndpoint, paid_replies
 from geoseg_agent.trace.store import load
 from geoseg_agent.types import Hints, Query
@@ -45,30 +45,11 @@ if TYPE_CHECKING:
     from geoseg_agent.bench.pairs import Pair
     from geoseg_agent.bench.plan import Source
     from geoseg_agent.bench.records import PairResult
-    from geoseg_agent.bench.tally import Tally
     from geoseg_agent.grounding.chat import Endpoint
+    from geoseg_agent.runs.tally import Tally
     from geoseg_agent.seams import Toolbox
     from geoseg_agent.settings import Settings
     from geoseg_agent.trace.model import Trace
-
-
-GIVE_UP: Final = 16
-"""Failures of endpoint or tools in a row that end a run: what is broken will not answer the next pair either."""
-
-_BROKEN = frozenset({EndpointError.code, ToolFailed.code, OutOfMemory.code})
-
-
-class Borrowed:
-    """A toolbox or an endpoint that several Agents use and none of them closes."""
-
-    def __init__(self, lent: Toolbox | Endpoint) -> None:
-        self._lent = lent
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lent, name)
-
-    async def aclose(self) -> None:
-        """Nothing: who lent it closes it."""
 
 
 async def run(
@@ -159,7 +140,8 @@ class _Run:
             if asks_model(self.settings):
                 endpoint = model_endpoint(self.settings)
                 stack.push_async_callback(endpoint.aclose)
-                await check_model(endpoint, self.settings, self.folder, self.results, self.io)
+                before = (self.folder.traces / f"{result.trace}.json" for result in self.results.values())
+                await check_model(endpoint, self.settings, self.folder.path, before, self.io)
                 grounder = mllm_grounder(self.settings, Borrowed(endpoint))
             agent = await stack.enter_async_context(Agent(self.settings, grounder=grounder, toolbox=self.tools))
             await self._warm()
@@ -253,7 +235,7 @@ class _Run:
         await self._add(result)
         self.pace.add(result)
         self.told(self.pace.tally(len(self.results), self.failed))
-        broken = result.error is not None and result.error.code in _BROKEN
+        broken = result.error is not None and result.error.code in BROKEN
         self.streak = [*self.streak, result] if broken else []
         if len(self.streak) >= GIVE_UP:
             await self._give_up()

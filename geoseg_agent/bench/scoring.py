@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from geoseg_agent.bench.mask_files import MaskFault, read_prediction
-from geoseg_agent.bench.records import Failure, result_of
+from geoseg_agent.bench.records import result_of
 from geoseg_agent.errors import DatasetError, ToolFailed
+from geoseg_agent.runs.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

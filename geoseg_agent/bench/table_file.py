@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from geoseg_agent.bench.lines import told
 from geoseg_agent.bench.published import PublishedTable
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.lines import told
 from geoseg_agent.trace import jsontext
 from geoseg_agent.trace.record_base import Record
 

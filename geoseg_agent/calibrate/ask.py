@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from geoseg_agent.bench.datasets import BoxRecord, Dataset
     from geoseg_agent.bench.records import PairResult
     from geoseg_agent.bench.run_folder import RunFolder
-    from geoseg_agent.bench.tally import Tally
     from geoseg_agent.calibrate.pairs import Said
+    from geoseg_agent.runs.tally import Tally
     from geoseg_agent.settings import Settings
 
 

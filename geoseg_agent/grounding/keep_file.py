@@ -6,10 +6,19 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def keep_file(path: Path, data: bytes) -> None:
-    """Put `data` in the place of what `path` held, with the folders above it, whatever happens meanwhile.
+    """As `keep_lines`, of one piece."""
+    keep_lines(path, (data,))
+
+
+def keep_lines(path: Path, pieces: Iterable[bytes]) -> None:
+    """Put `pieces` in the place of what `path` held, with the folders above it, whatever happens meanwhile.
 
     It is written under a name of its own, synced and renamed. Unlike the name that a trace has meanwhile, this one is
     random: two processes may write the same file, and what a kill leaves behind must not be in the next one's way.
@@ -21,11 +30,12 @@ def keep_file(path: Path, data: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
         temporary = Path(file.name)
         try:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise

@@ -20,10 +20,10 @@ from xml.etree import ElementTree as ET
 
 from geoseg_agent.bench.datasets.box_records import BoxRecord, by_class
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, Record, attempt
-from geoseg_agent.bench.datasets.jsontexts import read_whole
 from geoseg_agent.bench.datasets.places import Places, places, visible
 from geoseg_agent.bench.datasets.records import made_id
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.jsontexts import read_whole
 from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, attempt
-from geoseg_agent.bench.datasets.jsontexts import load
 from geoseg_agent.bench.datasets.mask_file import MaskFile
 from geoseg_agent.bench.datasets.places import Places, places, visible
 from geoseg_agent.bench.datasets.records import Side, Strict, made_id, name_of
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.jsontexts import load
 from geoseg_agent.types import Query
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, attempt
-from geoseg_agent.bench.datasets.jsontexts import lines, value_of
 from geoseg_agent.bench.datasets.places import Places, places
 from geoseg_agent.bench.datasets.records import name_of
+from geoseg_agent.runs.jsontexts import lines, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,8 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from geoseg_agent.bench.datasets.collection import Broken
-from geoseg_agent.bench.datasets.jsontexts import MAX_RECORD
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.jsontexts import MAX_RECORD
 from geoseg_agent.trace.jsontext import parse
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 from geoseg_agent.bench.datasets.collection import Broken, Dataset
 from geoseg_agent.bench.datasets.geoseg_bench import annotation_files, open_geoseg_bench
 from geoseg_agent.bench.datasets.jsonstream import elements
-from geoseg_agent.bench.datasets.jsontexts import BOM, value_of
 from geoseg_agent.bench.datasets.lasers import open_lasers
 from geoseg_agent.bench.datasets.manifest import NAME, open_manifest
 from geoseg_agent.bench.datasets.referring import instances_file, open_referring
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.jsontexts import BOM, value_of
 
 if TYPE_CHECKING:
     import os

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from geoseg_agent.bench.datasets.box_records import BoxRecord, by_class
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, Record, attempt
-from geoseg_agent.bench.datasets.jsontexts import BOM, Line, lines
 from geoseg_agent.bench.datasets.pictures import picture_size
 from geoseg_agent.bench.datasets.places import visible
 from geoseg_agent.bench.datasets.records import made_id
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.jsontexts import BOM, Line, lines
 from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:

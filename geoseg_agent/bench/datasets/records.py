@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from geoseg_agent.bench.datasets.jsontexts import MAX_RECORD
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.jsontexts import MAX_RECORD
 from geoseg_tools.geometry import Box
 
 Side = Annotated[int, Field(ge=1)]

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from geoseg_agent.bench.datasets.collection import Broken, Dataset, Found, attempt
-from geoseg_agent.bench.datasets.jsontexts import load
 from geoseg_agent.bench.datasets.places import Places
 from geoseg_agent.bench.datasets.records import Side, Strict, made_id, name_of
 from geoseg_agent.bench.datasets.segments import United, truth_of
 from geoseg_agent.bench.pairs import Pair
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.jsontexts import load
 from geoseg_agent.types import Query
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from geoseg_agent.bench.judge.agreement import CRITERIA, score_of
-from geoseg_agent.bench.lines import put_file
 from geoseg_agent.errors import DatasetError
+from geoseg_agent.runs.lines import put_file
 from geoseg_agent.trace.jsontext import parse, pretty
 
 if TYPE_CHECKING:

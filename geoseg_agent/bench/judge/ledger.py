@@ -10,10 +10,10 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from geoseg_agent.bench.lines import append_line
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
+from geoseg_agent.runs.lines import append_line
 from geoseg_agent.trace.jsontext import parse
 from geoseg_agent.trace.record_base import Record
 

@@ -1,6 +1,6 @@
-"""On the path of a child process: as if the packages of the extra [models] were not installed."""
+"""On the path of a child process: as if the packages of the extras were not installed."""
 
 import sys
 
-for name in ("torch", "torchvision", "sam3", "open_clip", "timm", "psutil"):
+for name in ("torch", "torchvision", "sam3", "open_clip", "timm", "psutil", "ray"):
     sys.modules[name] = None

@@ -1,4 +1,4 @@
-"""To which pair a trace belongs that a run left without a line."""
+"""To which question a trace belongs that a run left without a line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def names_of(trace: Trace, places: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What the trace's picture may be called in its data set, and the query: the longest name first.
+    """What the trace's picture may be called in its source, and the query: the longest name first.
 
     Args:
         trace: of a query of the run.
-        places: path to name of every picture. Where the data set has moved since, the end of the path is the name.
+        places: path to name of every picture. Where the source has moved since, the end of the path is the name.
     """
     path = trace.image.path or ""
     if path in places:

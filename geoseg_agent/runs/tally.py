@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from geoseg_agent.bench.records import PairResult
+
+class Cost(Protocol):
+    """What came of one question, as far as it was paid for; None where nobody knows."""
+
+    @property
+    def calls(self) -> int | None:
+        """Paid requests."""
+
+    @property
+    def tokens(self) -> int | None:
+        """Of prompts and replies together."""
 
 
 class Tally(NamedTuple):
     """How far a run is.
 
     Attributes:
-        done: pairs with a result, those of earlier starts included.
-        total: pairs of the run.
+        done: those with a result, those of earlier starts included.
+        total: questions of the run.
         failed: of those done.
         calls: paid requests since this start.
         tokens: prompts and replies together, since this start.
@@ -35,7 +44,7 @@ class Pace:
     """Counts what this start of a run has done.
 
     Args:
-        total: pairs of the run.
+        total: questions of the run.
     """
 
     def __init__(self, total: int) -> None:
@@ -44,11 +53,11 @@ class Pace:
         self._began = perf_counter()
 
     def start(self) -> None:
-        """The first pair is asked now."""
+        """The first question is asked now."""
         self._began = perf_counter()
 
-    def add(self, result: PairResult) -> None:
-        """A pair was asked."""
+    def add(self, result: Cost) -> None:
+        """A question was asked."""
         self._fresh += 1
         self._calls += result.calls or 0
         self._tokens += result.tokens or 0

@@ -1,4 +1,4 @@
-"""How far a run is, on a terminal: pairs, pace, what is left of time and cost."""
+"""How far a run is, on a terminal: what is done, pace, what is left of time and cost."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from geoseg_agent.console import err
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from geoseg_agent.bench.tally import Tally
+    from geoseg_agent.runs.tally import Tally
 
 _MILLION = 1e6
 
 
 @contextmanager
-def telling(total: int, price: float | None) -> Iterator[Callable[[Tally], None]]:
+def telling(total: int | None, price: float | None) -> Iterator[Callable[[Tally], None]]:
     """A bar on standard error while the block runs; a line every tenth of the run where that is no terminal.
 
     Args:
-        total: pairs of the run.
+        total: questions of the run, or None where only the tally knows.
         price: of a million tokens, for an estimate of cost; None leaves it out.
     """
     if not err.is_terminal:
@@ -31,7 +31,7 @@ def telling(total: int, price: float | None) -> Iterator[Callable[[Tally], None]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("asking", total=total)
-        yield lambda tally: bar.update(task, completed=tally.done, description=said(tally, price))
+        yield lambda tally: bar.update(task, total=tally.total, completed=tally.done, description=said(tally, price))
 
 
 def said(tally: Tally, price: float | None) -> str:

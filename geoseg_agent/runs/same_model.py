@@ -13,10 +13,9 @@ from geoseg_agent.trace.model import EndpointStep
 from geoseg_agent.trace.store import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+    from pathlib import Path
 
-    from geoseg_agent.bench.records import PairResult
-    from geoseg_agent.bench.run_folder import RunFolder
     from geoseg_agent.grounding.chat import Endpoint
     from geoseg_agent.lanes import Lane
     from geoseg_agent.settings import Settings
@@ -32,29 +31,33 @@ def prompt_said(settings: Settings) -> str | None:
     return f"{prompt.name} {prompt.version} ({prompt.sha256[:12]})"
 
 
-async def check_model(
-    endpoint: Endpoint, settings: Settings, folder: RunFolder, results: Mapping[str, PairResult], io: Lane
-) -> None:
+async def check_model(endpoint: Endpoint, settings: Settings, folder: Path, traces: Iterable[Path], io: Lane) -> None:
     """Refuse an endpoint that serves another model now, where no setting names one.
+
+    Args:
+        endpoint: that is asked from now on.
+        settings: of the run.
+        folder: of the run, for messages.
+        traces: files of its queries so far; the first of them are looked into, and need not be there.
+        io: where files are read.
 
     Raises:
         ConfigError: it does.
         EndpointError: it does not list its models.
     """
-    known = None if settings.model else await io.run(_model_before, folder, results.values())
+    known = None if settings.model else await io.run(_model_before, traces)
     if known is not None and (found := (await endpoint.terms()).model) != known:
         raise ConfigError(
-            f"the endpoint {endpoint.address} serves {found}, and the run in {folder.path} was begun with {known}",
+            f"the endpoint {endpoint.address} serves {found}, and the run in {folder} was begun with {known}",
             hint=f"serve {known}, or name a new folder with --out",
         )
 
 
-def _model_before(folder: RunFolder, results: Iterable[PairResult]) -> str | None:
+def _model_before(traces: Iterable[Path]) -> str | None:
     """The model that the run was begun with, by one of its first traces, or None: they do not say."""
-    for result in islice(results, _LOOKED_AT):
+    for path in islice(traces, _LOOKED_AT):
         with suppress(TraceError):
-            trace = load(folder.traces / f"{result.trace}.json")
-            for step in trace.steps:
+            for step in load(path).steps:
                 if isinstance(step, EndpointStep) and step.output is not None:
                     return step.output.model
     return None

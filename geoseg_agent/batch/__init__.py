@@ -1,0 +1,1 @@
+"""Many images, one or several questions: answered once each, whatever interrupts it."""
