@@ -19,10 +19,11 @@ from PIL import Image as Pillow
 
 from geoseg_agent.errors import InputError
 from geoseg_agent.export import overlay_png, save
-from geoseg_agent.geodesy import Ground, footprints, outlines
+from geoseg_agent.geodesy import Ground, footprints
 from geoseg_agent.georeference import Georeference
 from geoseg_agent.imagery import Image, read_image
 from geoseg_agent.instances import instances_of
+from geoseg_agent.outlines import outlines
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.types import Areas, Similarity, Target, TargetMask
 from geoseg_tools import Box, Masks, refine, topk_nms, whole
