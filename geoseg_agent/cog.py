@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 NODATA = 255
 """Of pixels that are invalid in the image."""
 
-IN_MEMORY = 1 << 26
-"""Masks of images with at most so many pixels are put together in memory, where compressed they are small."""
-
 _TILE = 512
 _WIDEST = 1 << 14
 _ENV = {
@@ -57,7 +54,7 @@ _COG = {
 }
 
 
-def write_mask(answer: Segmentation, path: Path, *, in_memory: int = IN_MEMORY) -> None:
+def write_mask(answer: Segmentation, path: Path, *, in_memory: bool) -> None:
     """Write 1 in the mask, 0 outside, 255 (nodata) where the image is invalid, and reduced copies for overviews.
 
     The grid is the image's own; of an image without a georeference it is that of its pixels. Blocks of 512 x 512
@@ -66,7 +63,7 @@ def write_mask(answer: Segmentation, path: Path, *, in_memory: int = IN_MEMORY) 
     Args:
         answer: what to write.
         path: a new file in a folder where files may stand beside it.
-        in_memory: larger images, in pixels, are put together on disk.
+        in_memory: for small images: where the file is put together, compressed, instead of beside `path`.
 
     Raises:
         OSError, rasterio.errors.RasterioError: the file is not complete, because the disk is full.
@@ -75,9 +72,8 @@ def write_mask(answer: Segmentation, path: Path, *, in_memory: int = IN_MEMORY) 
     from rasterio.io import MemoryFile  # noqa: PLC0415 - as above
     from rasterio.shutil import copy  # noqa: PLC0415 - as above
 
-    height, width = answer.image.size
     with rasterio.Env(**_ENV), ExitStack() as files:
-        if height * width <= in_memory:
+        if in_memory:
             # GDAL reports a full disk on standard error, and not always as an error: Python writes the file.
             held = [files.enter_context(MemoryFile(ext=ext)) for ext in (".tif", ".vrt", ".tif")]
             sparse, described, made = (one.name for one in held)
@@ -92,7 +88,7 @@ def write_mask(answer: Segmentation, path: Path, *, in_memory: int = IN_MEMORY) 
         with _opened(described, mode="r+") as dataset:
             dataset.nodata = NODATA
         with _opened(described) as source:
-            copy(source, made, **_COG)
+            copy(source, made, **_COG, overviews="auto" if _reduces(answer.image.size) else "none")
         if held:
             path.write_bytes(held[-1].getbuffer())
         _check(path, answer.image.size, sums)
@@ -103,6 +99,11 @@ def _opened(name: str | Path, **how: Any) -> Any:
 
     with quiet():  # rasterio warns of grids that only turn the image upside down
         return rasterio.open(name, **how)
+
+
+def _reduces(size: Size) -> bool:
+    """Whether both sides can be halved until the longer one is a tile; those of a thread of pixels cannot."""
+    return min(size) * _TILE >= max(size)
 
 
 def _remove(*paths: Path) -> None:

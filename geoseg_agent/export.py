@@ -40,8 +40,10 @@ NAMES = {"mask_png": "mask.png", "overlay_png": "overlay.png", "mask_tif": "mask
 
 _WRITERS = {"rasterio", "pyogrio", "pyarrow"}
 
-LARGEST_PNG = 1 << 26
-"""Images of more pixels get no mask.png: programs that show one hold all of it. They get mask.tif, always."""
+LARGE = 1 << 26
+"""Images of more pixels get no mask.png: programs that show one hold all of it. They get a mask.tif, always, which
+is put together on disk; that of a smaller image in memory.
+"""
 
 
 def save(
@@ -50,11 +52,11 @@ def save(
     *,
     formats: Iterable[str] | None = None,
     simplify: float | None = None,
-    largest_png: int = LARGEST_PNG,
+    large: int = LARGE,
 ) -> Files:
     """Write an answer into `folder`, which is made where it is missing; files of an earlier answer are replaced.
 
-    `mask.png`: one channel, 0 and 255; for images of at most `LARGEST_PNG` pixels. `overlay.png`: for people.
+    `mask.png`: one channel, 0 and 255; for images of at most `LARGE` pixels. `overlay.png`: for people.
     `mask.tif`, for georeferenced images and for those without a mask.png: a cloud-optimised GeoTIFF on the grid of
     the image, uint8, 1 in the mask, 0 outside, 255 (nodata) where the image is invalid. For georeferenced images
     the vectors: GeoJSON in WGS 84, the others in the image's CRS, with geodesic areas. They are left out where the
@@ -66,7 +68,7 @@ def save(
         formats: of the vectors: geojson, gpkg, fgb, geoparquet; the first two where None.
         simplify: how far outlines may stray from the pixels' edges, in units of the image's CRS. Every polygon stays
             valid; areas are always those of the pixels.
-        largest_png: in pixels.
+        large: as `LARGE`, in pixels.
 
     Returns:
         Name to path of each file written.
@@ -82,7 +84,7 @@ def save(
         target.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=target))
         try:
-            written = _write(answer, stage, asked, stray, largest_png)
+            written = _write(answer, stage, asked, stray, large)
             for name in NAMES.values():
                 (target / name).unlink(missing_ok=True)
             return {key: path.replace(target / path.name) for key, path in written.items()}
@@ -124,13 +126,13 @@ def left_out(answer: Segmentation, files: Files, formats: Iterable[str] | None =
     return tuple(said)
 
 
-def _write(answer: Segmentation, folder: Path, formats: tuple[str, ...], stray: float, largest_png: int) -> Files:
+def _write(answer: Segmentation, folder: Path, formats: tuple[str, ...], stray: float, large: int) -> Files:
     """Write every file that fits the answer into `folder`."""
     paths = {key: folder / name for key, name in NAMES.items()}
     files = []
     height, width = answer.image.size
     georeference = answer.image.georeference
-    small = height * width <= largest_png
+    small = height * width <= large
     if small:
         mask = union_in(answer.targets, whole(answer.image.size)).view(np.uint8)
         mask *= np.uint8(255)
@@ -139,7 +141,7 @@ def _write(answer: Segmentation, folder: Path, formats: tuple[str, ...], stray: 
     overlay(answer).save(paths["overlay_png"])
     files.append("overlay_png")
     if georeference is not None or not small:
-        write_mask(answer, paths["mask_tif"])
+        write_mask(answer, paths["mask_tif"], in_memory=small)
         files.append("mask_tif")
     if georeference is not None and formats:
         files += _write_vectors(answer, georeference, paths, formats, stray)
