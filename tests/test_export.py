@@ -21,11 +21,10 @@ from geoseg_agent.errors import InputError
 from geoseg_agent.export import overlay_png, save
 from geoseg_agent.geodesy import Ground, footprints
 from geoseg_agent.georeference import Georeference
-from geoseg_agent.imagery import Image, read_image
+from geoseg_agent.imagery import Image
 from geoseg_agent.outlines import outlines
 from geoseg_tools import Box
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 FULL_DISK = Path(__file__).parent / "support" / "full_disk.py"
 
 
@@ -282,24 +281,3 @@ def test_an_answer_from_a_trace_is_drawn_without_its_image():
     mask = np.zeros(image.size, bool)
     mask[50:100, 60:200] = True
     assert answer(image, mask, [Box(60, 50, 200, 100)])._repr_png_().startswith(b"\x89PNG")
-
-
-@pytest.mark.data
-@pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
-@pytest.mark.parametrize("file", sorted(DATA.glob("*/*.tif")), ids=lambda file: file.stem)
-def test_real_georeferenced_files(tmp_path, file):
-    image = read_image(file)
-    mask = np.hypot(*np.indices(image.size) - np.array(image.size)[:, None, None] / 2) < min(image.size) / 3
-    given_ = answer(image, mask)
-    written = save(given_, tmp_path)
-    with rasterio.open(file) as source, rasterio.open(written["mask_tif"]) as result:
-        assert (result.crs, result.transform, result.shape) == (source.crs, source.transform, source.shape)
-        assert not ((result.read(1) == 1) & (source.dataset_mask() == 0)).any()
-    # Pixel areas vary slowly: one in every block of 50 x 50 stands for it.
-    feature = json.loads(written["targets_geojson"].read_text())["features"][0]
-    a, b, c, d, e, f = image.georeference.transform
-    coarse = Georeference(image.georeference.crs, (50 * a, 50 * b, c, 50 * d, 50 * e, f))
-    high, wide = image.size[0] // 50, image.size[1] // 50
-    share = given_.mask[: high * 50, : wide * 50].reshape(high, 50, wide, 50).mean(axis=(1, 3))
-    areas = pixel_areas(coarse, (high, wide))
-    assert feature["properties"]["area_m2"] == pytest.approx((areas * share).sum(), rel=0.01)
