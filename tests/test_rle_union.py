@@ -1,10 +1,15 @@
 """Run-lengths of large masks are made in strips, and are those of the whole canvas, character for character."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from saved_answers import answer
 
+from geoseg_agent.answer import as_dict
+from geoseg_agent.imagery import Image
 from geoseg_agent.trace import rle
 from geoseg_agent.trace.rle import decode_mask, encode_mask, encode_union
 from geoseg_tools import Box, Part
@@ -25,6 +30,7 @@ def unions(draw):
     return parts, canvas
 
 
+@settings(deadline=None)
 @given(unions(), st.integers(1, 40))
 def test_a_union_has_the_run_lengths_of_the_canvas(drawn, strip_pixels):
     parts, canvas = drawn
@@ -46,3 +52,19 @@ def test_a_large_mask_is_encoded_in_strips_and_decoded_as_it_was():
     mask[200:300, 50:80] = False
     mask[:, -1] = True
     assert np.array_equal(decode_mask(encode_mask(mask)), mask)
+
+
+@pytest.mark.parametrize("boxes", [[], [Box(2, 2, 60, 58), Box(55, 2, 80, 58)]])
+def test_json_has_the_run_lengths_of_the_answers_mask(boxes):
+    given_ = answer(boxes=boxes)
+    told = as_dict(given_, {}, 0.0)
+    assert "mask" not in vars(given_)
+    assert told["mask"] == encode_mask(given_.mask).model_dump()
+
+
+def test_json_of_an_image_too_large_for_run_lengths_has_the_instances_only():
+    small = answer(boxes=[Box(2, 2, 60, 58)])
+    told = as_dict(replace(small, image=Image.replayed((50_000, 50_000), "0" * 64)), {}, 0.0, ["said"])
+    assert told["mask"] is None
+    assert told["targets"][0]["instances"][0]["mask"]["counts"]
+    assert told["notes"] == ["said"]
