@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg_agent.trace.rle import encode_mask
+from geoseg_agent.trace.rle import MAX_AREA, encode_mask, encode_union
+from geoseg_tools.masks import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.types import Instance, TargetMask
 
 
-def as_dict(answer: Segmentation, files: Mapping[str, Path], seconds: float) -> dict[str, Any]:
+def as_dict(
+    answer: Segmentation, files: Mapping[str, Path], seconds: float, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
     """JSON values: boxes x1, y1, x2, y2 and keypoints x, y in image pixels, masks as COCO run-lengths (h, w).
 
-    `mask` covers the image; an instance's mask covers its own box.
+    `mask` covers the image, an instance's mask its own box. It is None for images of more than `MAX_AREA` pixels:
+    readers of run-lengths count in 32 bits. `left_out` joins the notes.
     """
     height, width = answer.image.size
     return {
@@ -29,13 +33,21 @@ def as_dict(answer: Segmentation, files: Mapping[str, Path], seconds: float) -> 
         "query": answer.query,
         "image": {"path": answer.image.path, "width": width, "height": height, "sha256": answer.image.sha256},
         "targets": [_target(target) for target in answer.targets],
-        "mask": encode_mask(answer.mask).model_dump(),
+        "mask": _mask(answer),
         "reasoning": answer.reasoning,
-        "notes": list(answer.notes),
+        "notes": [*answer.notes, *left_out],
         "trace": None if answer.trace_path is None else str(answer.trace_path),
         "files": {name: str(path) for name, path in files.items()},
         "seconds": round(seconds, 3),
     }
+
+
+def _mask(answer: Segmentation) -> dict[str, Any] | None:
+    height, width = answer.image.size
+    if height * width > MAX_AREA:
+        return None
+    parts = [Part(target.roi, target.mask) for target in answer.targets]
+    return encode_union(parts, (height, width)).model_dump()
 
 
 def _target(target: TargetMask) -> dict[str, Any]:

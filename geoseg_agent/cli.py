@@ -21,12 +21,16 @@ from geoseg_agent.console import err, note, out, print_error, print_json, progre
 from geoseg_agent.errors import GeoSegError, InputError, QueryError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from geoseg_agent.imagery import Image
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.settings import Settings
     from geoseg_agent.types import Hints
 
 _INTERRUPTED = 130
+_COLUMN = 17
+"""Width of the names of files; "instances_parquet" is the longest."""
 
 app = typer.Typer(
     name="geoseg",
@@ -88,6 +92,20 @@ def segment(
         str | None, typer.Option(help="auto, classical, openai, scripted:FILE, replay:FILE or module:factory.")
     ] = None,
     tools: Annotated[str | None, typer.Option(help="classical, an entry point or module:factory.")] = None,
+    vectors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="geojson, gpkg, fgb (FlatGeobuf) or geoparquet ([geoparquet] extra). Repeatable; "
+            "default geojson and gpkg.",
+        ),
+    ] = None,
+    simplify: Annotated[
+        float | None,
+        typer.Option(
+            help="How far outlines may stray from the pixels, in map units; areas stay those of the pixels."
+        ),
+    ] = None,
     bands: Annotated[
         str | None, typer.Option(help="Bands shown as red,green,blue, from 1; for example 4,3,2.")
     ] = None,
@@ -113,13 +131,15 @@ def segment(
 ) -> None:
     """Segment what QUERY refers to in IMAGE, or what the points are on.
 
-    Writes mask.png and overlay.png, and for a georeferenced image mask.tif (same grid), targets.geojson (WGS 84)
-    and targets.gpkg (native CRS). Every query leaves a trace that `geoseg replay` runs again without the image.
+    Writes mask.png (up to 64 megapixels) and overlay.png, and for a georeferenced image mask.tif (cloud-optimised,
+    same grid), targets.geojson (WGS 84) and targets.gpkg (native CRS), or the vectors that --format names.
+    Every query leaves a trace that `geoseg replay` runs again without the image.
 
     **Examples**
 
     - `geoseg segment scene.tif "the largest field"`
     - `geoseg segment city.tif "the parked buses" --search auto`
+    - `geoseg segment scene.tif "the halls" --format fgb --format geoparquet --simplify 0.5`
     - `geoseg segment port.png "Where could ducks swim?" --json | jq .confidence`
     - `geoseg segment scene.tif --point 200,150 --point -400,290`
     - `geoseg segment scene.tif "warehouse" --box 120,80,420,300 --point 200,150 --point -400,290`
@@ -140,23 +160,34 @@ def segment(
     given |= {"samples": samples, "verify_rounds": verify_rounds, "stability": stability, "deadline": deadline}
     given |= {"search": search}
     try:
+        _check_files(vectors, simplify)
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
         picture = confirm_search(settings, image, query, hints, yes=yes) or image
         with progress(f"Asking {image.name}: {query or phrase or 'what is at the points'}"):
             answer = _asked(settings, picture, query, hints)
-            files = answer.save(out_folder or Path("geoseg-out") / image.stem)
+            files = answer.save(out_folder or Path("geoseg-out") / image.stem, formats=vectors, simplify=simplify)
     except GeoSegError as error:
         if not as_json:
             raise
         _print_failure(error)
         raise typer.Exit(error.exit_code) from None
     from geoseg_agent.answer import as_dict  # noqa: PLC0415 - needs numpy and pycocotools, --help does not
+    from geoseg_agent.export import left_out  # noqa: PLC0415 - as above
 
+    missing = left_out(answer, files, vectors)
     if as_json:
-        print_json(as_dict(answer, files, perf_counter() - started))
+        print_json(as_dict(answer, files, perf_counter() - started, missing))
     else:
-        _print_answer(answer, {name: Path(path) for name, path in files.items()}, perf_counter() - started)
+        _print_answer(answer, {name: Path(path) for name, path in files.items()}, perf_counter() - started, missing)
+
+
+def _check_files(vectors: list[str] | None, simplify: float | None) -> None:
+    """Refuse what cannot be written before anything is asked."""
+    from geoseg_agent.formats import chosen, tolerance  # noqa: PLC0415 - as above
+
+    chosen(vectors)
+    tolerance(simplify)
 
 
 def _settings(given: dict[str, Any], *, verbose: bool) -> Settings:
@@ -209,7 +240,7 @@ async def _ask(settings: Settings, image: Path | Image, query: str | None, hints
         return await agent.segment(image, query, hints=hints)
 
 
-def _print_answer(answer: Segmentation, files: dict[str, Path], seconds: float) -> None:
+def _print_answer(answer: Segmentation, files: dict[str, Path], seconds: float, missing: Sequence[str]) -> None:
     sure = "confidence unknown" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
     colour = "green" if answer.status == "found" else "yellow"
     out.print(f"[bold {colour}]{answer.status}[/]  {sure}  engine {answer.engine}  {seconds:.1f} s")
@@ -221,11 +252,11 @@ def _print_answer(answer: Segmentation, files: dict[str, Path], seconds: float) 
         )
     if answer.reasoning:
         err.print(f"[dim]{escape(answer.reasoning)}[/]")
-    for text in answer.notes:
+    for text in (*answer.notes, *missing):
         note(text)
     for name, path in files.items():
-        out.print(f"  {name:<16} {escape(str(path))}")
-    out.print(f"  {'trace':<16} {answer.trace_path or 'not saved'}")
+        out.print(f"  {name:<{_COLUMN}} {escape(str(path))}")
+    out.print(f"  {'trace':<{_COLUMN}} {answer.trace_path or 'not saved'}")
 
 
 def _print_failure(error: GeoSegError) -> None:

@@ -33,6 +33,7 @@ PAPER: Final = (22, 24, 29)
 """Under light letters and around outlines."""
 
 _FILL = 0.36
+_SLAB_PIXELS = 1 << 22
 
 
 class View(NamedTuple):
@@ -77,12 +78,35 @@ def _scaled(mask: Mask, roi: Box, view: View) -> tuple[tuple[int, int], Mask]:
     right = min(view.size[1], int(np.ceil(roi.x2 * view.scale)))
     if view.scale == 1:
         return (top, left), mask
-    side = max(1, round(1 / view.scale))
-    values = cv2.blur(mask.astype(np.float32), (side, side), borderType=cv2.BORDER_CONSTANT)
     rows = _sources(top, bottom, roi.y1, roi.y2, view.scale)
     columns = _sources(left, right, roi.x1, roi.x2, view.scale)
     # Below one half, so that things a pixel wide do not vanish from the picture.
-    return (top, left), values[np.ix_(rows, columns)] > 0.4
+    return (top, left), sampled_means(mask, rows, columns, max(1, round(1 / view.scale))) > 0.4
+
+
+def sampled_means(
+    mask: Mask, rows: NDArray[np.int64], columns: NDArray[np.int64], side: int, slab_pixels: int = _SLAB_PIXELS
+) -> NDArray[np.float32]:
+    """The share of set pixels in the square of `side` around each of `rows` x `columns`, outside the mask none.
+
+    Args:
+        mask: (h, w) bool; about `slab_pixels` of it are looked at at once, or as many rows as one square has.
+        rows: in ascending order.
+        columns: of any order.
+        side: of the square, in pixels.
+        slab_pixels: bounds the memory: a mask of the whole image is never blurred in one piece.
+    """
+    means = np.empty((len(rows), len(columns)), dtype=np.float32)
+    step = max(1, slab_pixels // mask.shape[1])
+    first = 0
+    while first < len(rows):
+        last = max(first + 1, int(np.searchsorted(rows, rows[first] + step)))
+        above = max(0, int(rows[first]) - side)
+        slab = mask[above : int(rows[last - 1]) + side + 1].astype(np.float32)
+        values = cv2.blur(slab, (side, side), borderType=cv2.BORDER_CONSTANT)
+        means[first:last] = values[np.ix_(rows[first:last] - above, columns)]
+        first = last
+    return means
 
 
 def _sources(start: int, stop: int, low: int, high: int, scale: float) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Answers as files: mask and overlay always; GeoTIFF, GeoJSON and GeoPackage where the image lies on the ground.
+"""Answers as files: pictures of it always; GeoTIFF and vectors where the image lies on the ground.
 
 Everything is written into a hidden folder beside its destination and moved into place when all of it is complete, so
 a reader never meets half a file; what an earlier answer left in the folder goes first, so answers never mix.
@@ -9,63 +9,82 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image as Pillow
 
-from geoseg_agent.decode import quiet
+from geoseg_agent.blocks import union_in
+from geoseg_agent.cog import write_mask
+from geoseg_agent.control_points import has_control_points
 from geoseg_agent.errors import GeoSegError, InputError
+from geoseg_agent.formats import FORMATS, chosen, tolerance
 from geoseg_agent.overlay import overlay, overlay_png
-from geoseg_tools.geometry import Box
+from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
     import os
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterable
 
     from geoseg_agent.georeference import Georeference
     from geoseg_agent.segmentation import Segmentation
 
-__all__ = ["Files", "overlay_png", "save"]
+__all__ = ["Files", "left_out", "overlay_png", "save"]
 
 Files: TypeAlias = dict[str, Path]
-"""What was written: mask_png, overlay_png, and for georeferenced images mask_tif, targets_geojson, targets_gpkg."""
+"""What was written: mask_png, overlay_png, mask_tif, and of the vectors those of `FORMATS` that were asked for."""
 
-NAMES = {
-    "mask_png": "mask.png",
-    "overlay_png": "overlay.png",
-    "mask_tif": "mask.tif",
-    "targets_geojson": "targets.geojson",
-    "targets_gpkg": "targets.gpkg",
+NAMES = {"mask_png": "mask.png", "overlay_png": "overlay.png", "mask_tif": "mask.tif"} | {
+    key: name for files in FORMATS.values() for key, name in files.items()
 }
-NODATA = 255
-"""In `mask.tif`: pixels that are invalid in the image."""
 
-_TILE = 256
-_STRIP_ROWS = 16 * _TILE
+_WRITERS = {"rasterio", "pyogrio", "pyarrow"}
+
+LARGE = 1 << 26
+"""Images of more pixels get no mask.png: programs that show one hold all of it. They get a mask.tif, always, which
+is put together on disk; that of a smaller image in memory.
+"""
 
 
-def save(answer: Segmentation, folder: str | os.PathLike[str]) -> Files:
+def save(
+    answer: Segmentation,
+    folder: str | os.PathLike[str],
+    *,
+    formats: Iterable[str] | None = None,
+    simplify: float | None = None,
+    large: int = LARGE,
+) -> Files:
     """Write an answer into `folder`, which is made where it is missing; files of an earlier answer are replaced.
 
-    `mask.png`: one channel, 0 and 255. `overlay.png`: for people. For georeferenced images `mask.tif`: the grid of
-    the image, uint8, 1 in the mask, 0 outside, 255 (nodata) where the image is invalid; `targets.geojson` in WGS 84
-    and `targets.gpkg` in the image's CRS, with geodesic areas. The two vector files are left out where the CRS does
-    not lead to WGS 84, as on another planet.
+    `mask.png`: one channel, 0 and 255; for images of at most `LARGE` pixels. `overlay.png`: for people.
+    `mask.tif`, for georeferenced images and for those without a mask.png: a cloud-optimised GeoTIFF on the grid of
+    the image, uint8, 1 in the mask, 0 outside, 255 (nodata) where the image is invalid. For georeferenced images
+    the vectors: GeoJSON in WGS 84, the others in the image's CRS, with geodesic areas. They are left out where the
+    CRS does not lead to WGS 84, as on another planet.
+
+    Args:
+        answer: what to write.
+        folder: where to.
+        formats: of the vectors: geojson, gpkg, fgb, geoparquet; the first two where None.
+        simplify: how far outlines may stray from the pixels' edges, in units of the image's CRS. Every polygon stays
+            valid; areas are always those of the pixels.
+        large: as `LARGE`, in pixels.
 
     Returns:
         Name to path of each file written.
 
     Raises:
-        InputError: the folder cannot be written, or the disk is full; the folder is then as it was.
+        InputError: the folder cannot be written, or the disk is full; the folder is then as it was. Or a format is
+            unknown, or `simplify` no length.
+        MissingExtra: geoparquet needs the extra of this name.
     """
+    asked, stray = chosen(formats), tolerance(simplify)
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=target))
         try:
-            written = _write(answer, stage)
+            written = _write(answer, stage, asked, stray, large)
             for name in NAMES.values():
                 (target / name).unlink(missing_ok=True)
             return {key: path.replace(target / path.name) for key, path in written.items()}
@@ -74,7 +93,7 @@ def save(answer: Segmentation, folder: str | os.PathLike[str]) -> Files:
     except GeoSegError:
         raise
     except Exception as error:
-        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in {"rasterio", "pyogrio"}:
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _WRITERS:
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -83,83 +102,75 @@ def save(answer: Segmentation, folder: str | os.PathLike[str]) -> Files:
         ) from error
 
 
-def _write(answer: Segmentation, folder: Path) -> Files:
+def left_out(answer: Segmentation, files: Files, formats: Iterable[str] | None = None) -> tuple[str, ...]:
+    """What a person who looks for a file should know, one sentence each: which is missing in `files`, and why."""
+    image = answer.image
+    said = []
+    if "mask_png" not in files:
+        said.append(
+            f"mask.png is left out for an image of {image.size[1]} x {image.size[0]} pixels; "
+            "mask.tif holds the same mask."
+        )
+    wanted = [name for name in chosen(formats) if not files.keys() >= FORMATS[name].keys()]
+    if not wanted:
+        return tuple(said)
+    if image.georeference is not None:
+        said.append(f"There is no {', '.join(wanted)}: the CRS of {image.name} does not lead to WGS 84.")
+    elif has_control_points(image):
+        said.append(
+            f"{image.name} has ground control points but no grid, so the result has no place on the ground; "
+            "warp the image first, for example with gdalwarp."
+        )
+    elif formats is not None:
+        said.append(f"There is no {', '.join(wanted)}: {image.name} has no place on the ground.")
+    return tuple(said)
+
+
+def _write(answer: Segmentation, folder: Path, formats: tuple[str, ...], stray: float, large: int) -> Files:
     """Write every file that fits the answer into `folder`."""
-    files = {"mask_png": folder / NAMES["mask_png"], "overlay_png": folder / NAMES["overlay_png"]}
-    Pillow.fromarray(_rows(answer, 0, answer.image.size[0]).view(np.uint8) * np.uint8(255)).save(files["mask_png"])
+    paths = {key: folder / name for key, name in NAMES.items()}
+    files = []
+    height, width = answer.image.size
     georeference = answer.image.georeference
-    if georeference is not None:
-        files["mask_tif"] = folder / NAMES["mask_tif"]
-        _write_geotiff(answer, georeference, files["mask_tif"])
-        files |= _write_vectors(answer, georeference, folder)
-    overlay(answer).save(files["overlay_png"])
-    return files
+    small = height * width <= large
+    if small:
+        mask = union_in(answer.targets, whole(answer.image.size)).view(np.uint8)
+        mask *= np.uint8(255)
+        Pillow.fromarray(mask).save(paths["mask_png"])
+        files.append("mask_png")
+    overlay(answer).save(paths["overlay_png"])
+    files.append("overlay_png")
+    if georeference is not None or not small:
+        write_mask(answer, paths["mask_tif"], in_memory=small)
+        files.append("mask_tif")
+    if georeference is not None and formats:
+        files += _write_vectors(answer, georeference, paths, formats, stray)
+    return {key: paths[key] for key in files}
 
 
-def _write_vectors(answer: Segmentation, georeference: Georeference, folder: Path) -> Files:
+def _write_vectors(
+    answer: Segmentation, georeference: Georeference, paths: Files, formats: tuple[str, ...], stray: float
+) -> list[str]:
     from pyproj.exceptions import ProjError  # noqa: PLC0415 - only georeferenced images need the geographic libraries
 
+    from geoseg_agent import vector_files  # noqa: PLC0415 - as above
     from geoseg_agent.geodesy import Ground  # noqa: PLC0415 - as above
-    from geoseg_agent.vectors import layers, write_geojson, write_geopackage  # noqa: PLC0415 - as above
+    from geoseg_agent.vectors import layers  # noqa: PLC0415 - as above
 
     try:
         ground = Ground(georeference, answer.image.size)
-        found = layers(answer, ground)
+        found = layers(answer, ground, stray)
     except ProjError:
-        return {}
-    files = {key: folder / NAMES[key] for key in ("targets_geojson", "targets_gpkg")}
-    write_geojson(files["targets_geojson"], found["targets"])
-    write_geopackage(files["targets_gpkg"], ground.crs, found)
-    return files
+        return []
+    if "geojson" in formats:
+        vector_files.write_geojson(paths["targets_geojson"], found["targets"])
+    if "gpkg" in formats:
+        vector_files.write_geopackage(paths["targets_gpkg"], ground.crs, found)
+    for name, layer in found.items():
+        if "fgb" in formats:
+            vector_files.write_flatgeobuf(paths[f"{name}_fgb"], ground.crs, name, layer)
+        if "geoparquet" in formats:
+            from geoseg_agent.geoparquet import write_geoparquet  # noqa: PLC0415 - brings pyarrow
 
-
-def _write_geotiff(answer: Segmentation, georeference: Georeference, path: Path) -> None:
-    import rasterio  # noqa: PLC0415 - as in `_write_vectors`
-    from rasterio.io import MemoryFile  # noqa: PLC0415 - as in `_write_vectors`
-    from rasterio.windows import Window  # noqa: PLC0415 - as in `_write_vectors`
-
-    image = answer.image
-    height, width = image.size
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "height": height,
-        "width": width,
-        "count": 1,
-        "dtype": "uint8",
-        "nodata": NODATA,
-        "crs": georeference.crs,
-        "transform": rasterio.Affine(*georeference.transform),
-        "compress": "deflate",
-        "tiled": True,
-        "blockxsize": _TILE,
-        "blockysize": _TILE,
-    }
-    tags = {name: str(getattr(answer, name)) for name in ("engine", "query", "status", "trace_id")}
-    if answer.confidence is not None:
-        tags["confidence"] = f"{answer.confidence:.6g}"
-    # Compressed in memory, where it is small: GDAL reports a full disk only on standard error.
-    with MemoryFile() as memory:
-        with quiet():  # rasterio warns of grids that only turn the image upside down
-            created = memory.open(**profile)
-        with created as dataset:
-            dataset.update_tags(**tags)
-            dataset.set_band_description(1, "mask")
-            for top in range(0, height, _STRIP_ROWS):
-                bottom = min(top + _STRIP_ROWS, height)
-                values = _rows(answer, top, bottom).astype(np.uint8)
-                valid = image.crop(Box(0, top, width, bottom)).valid
-                if valid is not None:
-                    values[~valid] = NODATA
-                dataset.write(values, 1, window=Window(0, top, width, bottom - top))
-        path.write_bytes(memory.getbuffer())
-
-
-def _rows(answer: Segmentation, top: int, bottom: int) -> NDArray[np.bool_]:
-    """Rows `top` to `bottom` of the union of the targets' masks: (bottom - top, W) bool."""
-    canvas = np.zeros((bottom - top, answer.image.size[1]), dtype=np.bool_)
-    for target in answer.targets:
-        first, last = max(top, target.roi.y1), min(bottom, target.roi.y2)
-        if first < last:
-            part = canvas[first - top : last - top, target.roi.x1 : target.roi.x2]
-            part |= target.mask[first - target.roi.y1 : last - target.roi.y1]
-    return canvas
+            write_geoparquet(paths[f"{name}_parquet"], ground.crs, layer)
+    return [key for name in formats for key in FORMATS[name]]

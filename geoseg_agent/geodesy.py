@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import pyproj
 import shapely
-from rasterio.features import shapes
-from shapely.geometry import MultiPolygon, box, shape
+from shapely.geometry import MultiPolygon, box
 from shapely.geometry.polygon import orient
 
-from geoseg_agent.decode import quiet
-from geoseg_tools.geometry import Box
+from geoseg_agent.outlines import outlines, polygons_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
     from geoseg_agent.georeference import Georeference
     from geoseg_tools.arrays import Mask, Size
+    from geoseg_tools.geometry import Box
 
     Part: TypeAlias = tuple[Mask, Box]
 
@@ -69,6 +68,12 @@ class Ground:
         x, y = pixels.T
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
+    def pixels(self, native: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of `native`: (n, 2) X, Y to (n, 2) pixel corners x, y."""
+        a, b, c, d, e, f = self._affine
+        x, y = (native - (c, f)).T
+        return np.stack([e * x - b * y, a * y - d * x], axis=1) / (a * e - b * d)
+
     def lonlat(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2) pixel corners x, y to (n, 2) degrees, longitudes within half a turn of the image's centre.
 
@@ -94,66 +99,36 @@ class Footprint(NamedTuple):
     area_m2: float
 
 
-def footprints(parts: Sequence[Part], ground: Ground) -> list[Footprint]:
+def footprints(parts: Sequence[Part], ground: Ground, stray: float = 0.0) -> list[Footprint]:
     """Where each of `parts`, a mask (h, w) bool and the box it is the frame of, lies on the ground.
+
+    Args:
+        parts: masks and their boxes, absolute pixels.
+        ground: of their image.
+        stray: how far the polygons may stray from the edges of the pixels, in units of the CRS, >= 0. Each stays
+            valid, and keeps its holes; areas are those of the pixels all the same.
 
     Raises:
         pyproj.exceptions.ProjError: a part of them is outside the domain of the CRS.
     """
     pixels = outlines(parts)
     native = shapely.transform(pixels, ground.native)
-    degrees = shapely.transform(shapely.segmentize(pixels, ground.longest_edge), ground.lonlat)
-    return [_footprint(*pair) for pair in zip(native, degrees, strict=True)]
+    exact = [_oriented(polygons_of(degrees)) for degrees in _degrees(pixels, ground)]
+    areas = [abs(float(_GEOD.geometry_area_perimeter(lonlat)[0])) for lonlat in exact]
+    if stray > 0:
+        native = shapely.make_valid(shapely.simplify(native, stray, preserve_topology=True))
+        exact = [_oriented(polygons_of(d)) for d in _degrees(shapely.transform(native, ground.pixels), ground)]
+    return [
+        Footprint(None, None, 0.0)
+        if shape.is_empty
+        else Footprint(_oriented(polygons_of(shape)), _split(lonlat), area)
+        for shape, lonlat, area in zip(native, exact, areas, strict=True)
+    ]
 
 
-def _footprint(native: Any, degrees: Any) -> Footprint:
-    if native.is_empty:
-        return Footprint(None, None, 0.0)
-    lonlat = _oriented(_polygons(degrees))
-    area, _ = _GEOD.geometry_area_perimeter(lonlat)
-    return Footprint(_oriented(_polygons(native)), _split(lonlat), abs(float(area)))
-
-
-def outlines(parts: Sequence[Part]) -> NDArray[np.object_]:
-    """The set pixels of each part as a valid shapely MultiPolygon with holes, (n,).
-
-    Image frame; edges run along pixel edges, so an area is a number of pixels. Parts that do not overlap are traced
-    together, so thousands of small ones cost little.
-    """
-    found: list[list[Any]] = [[] for _ in parts]
-    waiting = list(enumerate(parts))
-    while waiting:
-        frame = _around([place for _, (_, place) in waiting])
-        labels = np.zeros(frame.size, dtype=np.uint8 if len(parts) < 256 else np.int32)
-        overlapping = []
-        for number, (mask, place) in waiting:
-            spot = labels[place.relative_to(frame).slices]
-            if spot[mask].any():
-                overlapping.append((number, (mask, place)))
-            else:
-                spot[mask] = number + 1
-        with quiet():  # rasterio hushes its own warning of a grid without a place, which threads undo for each other
-            rings = list(shapes(labels, mask=labels > 0, connectivity=4))
-        traced = [(shape(ring), int(label)) for ring, label in rings]
-        placed = shapely.transform(
-            [polygon for polygon, _ in traced], lambda xy, at=frame: np.add(xy, (at.x1, at.y1))
-        )
-        # A hole that meets the outside in a corner comes out as a ring that touches itself.
-        for polygon, (_, label) in zip(shapely.make_valid(placed), traced, strict=True):
-            found[label - 1] += _polygons(polygon)
-        waiting = overlapping
-    return np.array([MultiPolygon(polygons) for polygons in found], dtype=object)
-
-
-def _around(places: list[Box]) -> Box:
-    lows, highs = [(place.x1, place.y1) for place in places], [(place.x2, place.y2) for place in places]
-    return Box(*map(min, zip(*lows, strict=True)), *map(max, zip(*highs, strict=True)))
-
-
-def _polygons(geometry: Any) -> list[Any]:
-    if geometry.geom_type == "Polygon":
-        return [geometry] if geometry.area > 0 else []
-    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in _polygons(part)]
+def _degrees(pixels: NDArray[np.object_], ground: Ground) -> NDArray[np.object_]:
+    found: NDArray[np.object_] = shapely.transform(shapely.segmentize(pixels, ground.longest_edge), ground.lonlat)
+    return found
 
 
 def _oriented(polygons: list[Any]) -> Any:
@@ -168,5 +143,5 @@ def _split(degrees: Any) -> Any:
     parts = []
     for turn in (-360.0, 0.0, 360.0):
         cut = shapely.intersection(degrees, box(turn - 180, -90, turn + 180, 90))
-        parts += _polygons(shapely.transform(cut, lambda corners, turn=turn: np.subtract(corners, (turn, 0))))
+        parts += polygons_of(shapely.transform(cut, lambda corners, turn=turn: np.subtract(corners, (turn, 0))))
     return _oriented(parts)

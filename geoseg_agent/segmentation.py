@@ -13,6 +13,7 @@ from geoseg_agent.types import Hints
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     from geoseg_agent.export import Files
     from geoseg_agent.imagery import Image
@@ -64,18 +65,30 @@ class Segmentation:
             canvas[target.roi.slices] |= target.mask
         return canvas
 
-    def save(self, folder: str | os.PathLike[str]) -> Files:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        formats: Iterable[str] | None = None,
+        simplify: float | None = None,
+    ) -> Files:
         """Write mask and overlay, and for georeferenced images GeoTIFF and vectors, into `folder`.
+
+        Args:
+            folder: made where it is missing; files of an earlier answer in it are replaced.
+            formats: of the vectors: geojson, gpkg, fgb, geoparquet; the first two where None, none of an empty list.
+            simplify: how far outlines may stray from the pixels' edges, in units of the image's CRS.
 
         Returns:
             Name to path of each file written.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, a format is unknown, or `simplify` is no length.
+            MissingExtra: geoparquet needs `pip install 'geoseg-agent[geoparquet]'`.
         """
         from geoseg_agent.export import save  # noqa: PLC0415 - keeps OpenCV and rasterio out of the import
 
-        return save(self, Path(folder))
+        return save(self, Path(folder), formats=formats, simplify=simplify)
 
     def _repr_png_(self) -> bytes:
         from geoseg_agent.export import overlay_png  # noqa: PLC0415 - as above

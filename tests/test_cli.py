@@ -53,6 +53,36 @@ def test_json_is_exactly_one_object_with_the_documented_fields(sample, tmp_path)
     assert np.count_nonzero(mask) == sum(target["area_px"] for target in told["targets"])
 
 
+def test_vectors_in_the_formats_that_are_asked_for(sample):
+    options = ["--format", "fgb", "--format", "geoparquet", "--simplify", "1.5"]
+    done = geoseg("segment", sample.geotiff, QUERY, "--out", "out", *options)
+
+    assert done.returncode == 0, done.stderr
+    listed = re.findall(r"^  (\w+) +out/(\S+)$", done.stdout, re.MULTILINE)
+    names = [f"{layer}.{kind}" for kind in ("fgb", "parquet") for layer in ("targets", "instances")]
+    assert [name for _, name in listed] == ["mask.png", "overlay.png", "mask.tif", *names]
+    assert all((Path("out") / name).stat().st_size for _, name in listed)
+
+
+@pytest.mark.parametrize("wrong", [("--format", "shp"), ("--simplify=-2",), ("--simplify", "nan")])
+def test_files_that_cannot_be_are_refused_before_anything_is_asked(sample, wrong):
+    done = geoseg("segment", sample.geotiff, QUERY, "--out", "out", "--traces", "traces", *wrong)
+
+    assert done.returncode == 2
+    assert not Path("out").exists()
+    assert not Path("traces").exists()
+
+
+def test_it_says_which_files_there_are_not(sample):
+    PIL.Image.fromarray(np.asarray(PIL.Image.open(sample.geotiff))).save("plain.png")
+    done = geoseg("segment", "plain.png", QUERY, "--out", "out", "--format", "gpkg", "--json")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "There is no gpkg: plain.png has no place on the ground." in told["notes"]
+    assert set(told["files"]) == {"mask_png", "overlay_png"}
+
+
 def test_people_get_a_summary_and_the_trace_replays_with_the_image_gone(sample, tmp_path):
     image = tmp_path / "moved.tif"
     image.write_bytes(sample.geotiff.read_bytes())
