@@ -191,7 +191,7 @@ ODD = st.sampled_from(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc"), inner, max_size=3),
     max_leaves=5,
 )
-OF_MODELS = {"endpoint", "sent", "chat", "replaced"}  # shown in test_trace_chat_changes.py
+OF_MODELS = {"search", "endpoint", "sent", "chat", "replaced"}  # shown in test_trace_chat_changes.py
 NAMES = {"same", "TraceCorrupt", "TraceTooNew", "ReplayMismatch", "TraceError"}
 
 
