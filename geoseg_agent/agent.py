@@ -42,6 +42,7 @@ from geoseg_agent.routes import segment_clicked, segment_target
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.settings import Settings
 from geoseg_agent.steadiness import Reruns
+from geoseg_agent.tiling import tiled
 from geoseg_agent.trace.model import PromptRecord
 from geoseg_agent.trace.record import Header, RecordingGrounder, RecordingSteadiness, RecordingToolbox, recording
 from geoseg_agent.trace.store import Store
@@ -91,20 +92,22 @@ class Agent:
     ) -> None:
         self.settings = settings or Settings()
         self._guarded = GuardedToolbox(toolbox or toolbox_of(self.settings))
-        self._tools: Toolbox = RecordingToolbox(self._guarded)
         found = grounder or grounder_of(self.settings)
         self._reviewer = GuardedGrounder(found)
         inside = getattr(found, "traced_inside", False)
         self._grounder: Grounder = self._reviewer if inside else RecordingGrounder(self._reviewer)
         self._prompt = _prompt(found)
         self.method = self.settings.method(dict(self._guarded.defaults))
+        most = self.settings.max_encoded * len(self.settings.devices or ("auto",))
+        tools = tiled(self._guarded, self.method.tile_side, most)
+        self._tools: Toolbox = RecordingToolbox(tools)
         _check_built_for(self.method, self._guarded.fixed)
         self._gate = Gate(self.settings.max_running, self.settings.max_queued)
         self._reading = Lane("read")
         self._writing = Lane("write")
         folder = self.settings.traces
         self._store = None if folder == "none" else Store(Path(folder), self._writing)
-        runs = steadiness or Reruns(found, self._guarded, self.method, self._reading)
+        runs = steadiness or Reruns(found, tools, self.method, self._reading)
         self._steadiness = RecordingSteadiness(runs)
         self._closed = False
         log.info("ready", grounder=self._grounder.engine, tools=self._tools.engine, profile=self.settings.profile)

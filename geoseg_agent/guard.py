@@ -105,13 +105,21 @@ class _Handle(NamedTuple):
     crop: Crop
 
 
+def declared(tools: Toolbox) -> Mapping[str, Any]:
+    """The constants of the method that a toolset replaces, its `tile_side` among them where it has one."""
+    side: int | None = getattr(tools, "tile_side", None)
+    return tools.defaults if side is None else {**tools.defaults, "tile_side": side}
+
+
 class GuardedToolbox:
     """A Toolbox whose masks fit the crop and spare nodata, and whose crashes are `ToolFailed`."""
 
     def __init__(self, inner: Toolbox) -> None:
         self.inner = inner
         self.engine = inner.engine
-        self.defaults = inner.defaults
+        self.tile_side: int | None = getattr(inner, "tile_side", None)
+        self.tile_margin: int | None = getattr(inner, "tile_margin", None)
+        self.defaults = declared(inner)
         self.fixed: Mapping[str, Any] = getattr(inner, "fixed", {})
         self.working_side: int | None = getattr(inner, "working_side", None)
 

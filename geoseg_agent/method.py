@@ -66,6 +66,7 @@ class Method:
         text_mode: what of the text prompt's answer counts: its "instances", its "semantic" mask, or "both".
         text_threshold: score above which an instance counts, 0..1.
         gamma: smallest share of the region a valid mask covers (Eq. 6); 0: any non-empty mask.
+        tile_side: pixels of the tiles that a large region is looked at in; 0: as a whole.
         variant: which parts of the method run.
     """
 
@@ -81,6 +82,7 @@ class Method:
     text_mode: TextMode = "instances"
     text_threshold: float = 0.5
     gamma: float = 0.01
+    tile_side: int = 0
     variant: Variant = "full"
 
     @property
@@ -106,11 +108,14 @@ def resolve(profile: Profile, tool_defaults: Mapping[str, Any], chosen: Mapping[
     """The constants in force: those `chosen` one by one, over the profile, over what the toolset prefers.
 
     A toolset's preferences only count under the `default` profile; the other two are there to be exact. A variant
-    without refinement has no margins.
+    without refinement has no margins. Tiles are for toolsets that declare a side of them, and for a picker that takes
+    a grid of any shape.
     """
     names = {field.name for field in fields(Method)}
     base = PROFILES[profile]
     if profile == "default":
         base = replace(base, **{name: value for name, value in tool_defaults.items() if name in names})
     made = replace(base, **{name: value for name, value in chosen.items() if name in names and value is not None})
+    if not tool_defaults.get("tile_side") or made.picker != "topk-nms":
+        made = replace(made, tile_side=0)
     return made if made.plan.refines else replace(made, alpha=0.0, beta=0.0)

@@ -62,6 +62,7 @@ def toolbox_over(settings: Settings, seats: Sequence[Makers]) -> LocalToolbox:
         place="load",
         identity=_identity,
         working_side=_SIDE,
+        tile_side=_SIDE,
         keep=True,
     )
 

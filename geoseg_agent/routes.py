@@ -20,6 +20,7 @@ import numpy as np
 
 from geoseg_agent.errors import ToolFailed
 from geoseg_agent.instances import instances_of
+from geoseg_agent.tiles.grid import picking
 from geoseg_agent.types import Areas, Hints, PointHint, Similarity, Target, TargetMask
 from geoseg_tools.errors import ToolError
 from geoseg_tools.fusion import fuse
@@ -163,7 +164,8 @@ _NO_PROMPT = _Prompt(_NO_KEYPOINTS, _NO_POINTS, np.zeros(0, dtype=np.bool_))
 def _prompt(heat: Heat, roi: Box, hints: tuple[PointHint, ...], method: Method) -> _Prompt:
     try:
         if method.picker == "topk-nms":
-            keypoints = topk_nms(heat, roi.size, method.k, method.tau, normalise=method.heat_norm)
+            k, radius = picking(method.k, method.tile_side, roi.size, (heat.shape[0], heat.shape[1]))
+            keypoints = topk_nms(heat, roi.size, k, method.tau, radius, method.heat_norm)
         else:
             keypoints = _stock(heat, roi.size)
     except ToolError as error:

@@ -58,6 +58,10 @@ class Toolbox(Protocol):
     missing weight file fails before anything is paid. One that shrinks what it looks at may say to which long side in
     pixels (`working_side`).
 
+    One whose answer to a piece of a crop is as good as to the whole may say of how many pixels it still sees all
+    detail (`tile_side`): larger regions then come to it in overlapping tiles of that side, and `tile_margin` pixels,
+    an eighth of the side where it does not say, are what it needs around a pixel.
+
     Attributes:
         engine: what a result of these tools is labelled with.
         defaults: constants of the method that this toolset replaces under the `default` profile.

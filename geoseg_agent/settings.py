@@ -21,6 +21,7 @@ from geoseg_agent.method import VARIANTS, Method, Profile, TextMode, Variant, re
 from geoseg_tools.keypoints import Normalise
 
 PREFIX = "GEOSEG_"
+SMALLEST_TILE = 64
 SECRET = frozenset({"api_key"})
 
 
@@ -61,6 +62,12 @@ class Settings(BaseSettings):
     )
     text_threshold: float | None = Field(
         default=None, ge=0, le=1, description="score above which an instance of the phrase counts"
+    )
+
+    tile_side: int | None = Field(
+        default=None,
+        ge=0,
+        description="pixels of the tiles of a large region, for toolsets that work on tiles; none or 0: no tiles",
     )
 
     devices: Annotated[tuple[str, ...] | None, NoDecode] = Field(
@@ -138,6 +145,18 @@ class Settings(BaseSettings):
             if value != "auto" and not all(part.strip().isdecimal() for part in parts):
                 raise ValueError("bands are whole numbers from 1 with commas between them, such as 4,3,2, or auto")
             return None if value == "auto" else tuple(map(int, parts))
+        return value
+
+    @field_validator("tile_side", mode="before")
+    @classmethod
+    def _no_tiles(cls, value: Any) -> Any:
+        return 0 if isinstance(value, str) and value.lower() == "none" else value
+
+    @field_validator("tile_side")
+    @classmethod
+    def _wide_enough(cls, value: int | None) -> int | None:
+        if value is not None and 0 < value < SMALLEST_TILE:
+            raise ValueError(f"a tile has at least {SMALLEST_TILE} pixels a side; none or 0 switches tiles off")
         return value
 
     @field_validator("alpha", "beta")

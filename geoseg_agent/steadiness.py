@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from geoseg_agent.errors import first_error
 from geoseg_agent.guard import GuardedGrounder
 from geoseg_agent.routes import segment_clicked, segment_target
+from geoseg_agent.tiles.grid import is_tiled
 from geoseg_agent.types import PointHint, Query
 from geoseg_tools.geometry import resize_nearest
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from geoseg_agent.method import Method
     from geoseg_agent.seams import Grounder
     from geoseg_agent.segmentation import Segmentation
+    from geoseg_agent.tiling import TiledToolbox
     from geoseg_agent.types import Hints, Target
     from geoseg_tools.arrays import Mask, Size
 
@@ -37,7 +39,7 @@ class Reruns:
         lane: where copies are made.
     """
 
-    def __init__(self, grounder: Grounder, tools: GuardedToolbox, method: Method, lane: Lane) -> None:
+    def __init__(self, grounder: Grounder, tools: GuardedToolbox | TiledToolbox, method: Method, lane: Lane) -> None:
         self._grounder = GuardedGrounder(grounder) if getattr(grounder, "asks_nobody", False) else None
         self._tools = tools
         self._method = method
@@ -61,8 +63,9 @@ class Reruns:
         """0..1: by how much what is looked at is shrunk, the whole image to be grounded or the largest region."""
         regrounds = self._regrounds(answer)
         side = regrounds.working_side if regrounds is not None else self._tools.working_side
-        sizes = [answer.image.size] if regrounds is not None else [found.roi.size for found in answer.targets]
-        return 1.0 if side is None else min(1.0, side / max(max(size) for size in sizes))
+        regions = [found.roi.size for found in answer.targets if not is_tiled(found.roi.size, self._method.tile_side)]
+        sizes = [answer.image.size] if regrounds is not None else regions
+        return 1.0 if side is None else min(1.0, side / max((max(size) for size in sizes), default=side))
 
     def _regrounds(self, answer: Segmentation) -> GuardedGrounder | None:
         grounded = not answer.clicked and answer.hints.box is None and self._method.plan.grounds

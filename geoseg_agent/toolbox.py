@@ -112,6 +112,7 @@ class LocalToolbox:
         identity: crops with the same one share an encoding.
         keep: whether an encoding outlives its last user, for the next query on the same crop.
         working_side: as `Toolbox` says.
+        tile_side: as `Toolbox` says.
     """
 
     def __init__(
@@ -126,8 +127,10 @@ class LocalToolbox:
         identity: Callable[[Crop], Hashable] = lambda crop: crop,
         keep: bool = False,
         working_side: int | None = None,
+        tile_side: int | None = None,
     ) -> None:
         self.engine = engine
+        self.tile_side = tile_side
         self.working_side = working_side
         self.defaults = defaults
         self.fixed = fixed

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from geoseg_agent.errors import ConfigError, ReplayMismatch
 from geoseg_agent.guard import GuardedToolbox
+from geoseg_agent.tiling import tiled
 from geoseg_agent.trace import codec
 from geoseg_agent.trace.model import PhraseInput, PointsInput, PointsStep, SimilarityStep, TextStep
 from geoseg_agent.trace.tape_steps import Call, Tape, decoded
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_agent.seams import Toolbox
+    from geoseg_agent.tiling import TiledToolbox
     from geoseg_agent.trace.model import Seam, Trace
     from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
+
+    _Live = GuardedToolbox | TiledToolbox
 
 T = TypeVar("T")
 _Key = tuple[str, str]
@@ -100,7 +104,8 @@ class MemoToolbox:
         self.weights: Mapping[str, str] = trace.weights
         self.calls = Calls()
         self._trace = trace
-        self._live = None if live is None else GuardedToolbox(live)
+        side = trace.method.get("tile_side", 0)
+        self._live = None if live is None else tiled(GuardedToolbox(live), side)
         self._steps = {
             _key(step.seam, step.input): step
             for step in trace.steps
@@ -145,7 +150,7 @@ class MemoToolbox:
         prompt = (points, positive) if earlier is None else (points, positive, earlier)
         asked = codec.points_input(handle, *prompt)
 
-        async def run(live: GuardedToolbox) -> Masks:
+        async def run(live: _Live) -> Masks:
             return await live.from_points(await self._encoded(live, handle), *prompt)
 
         return await self._answer("points", handle, asked, _masks, run)
@@ -154,7 +159,7 @@ class MemoToolbox:
         """As `Toolbox.from_text`; raises as `similarity`."""
         asked = codec.phrase_input(handle, phrase)
 
-        async def run(live: GuardedToolbox) -> Masks:
+        async def run(live: _Live) -> Masks:
             return await live.from_text(await self._encoded(live, handle), phrase)
 
         return await self._answer("text", handle, asked, _masks, run)
@@ -168,7 +173,7 @@ class MemoToolbox:
         crop: Crop,
         asked: PhraseInput | PointsInput,
         recall: Callable[[Any], T],
-        run: Callable[[GuardedToolbox], Awaitable[T]],
+        run: Callable[[_Live], Awaitable[T]],
     ) -> T:
         key = _key(seam, asked)
         if key not in self._answers and key in self._steps:
@@ -189,7 +194,7 @@ class MemoToolbox:
         answer = self._answers[key] = await run(self._live)
         return answer
 
-    async def _ready(self, live: GuardedToolbox) -> None:
+    async def _ready(self, live: _Live) -> None:
         await live.warm_up()
         if dict(live.weights) != dict(self._trace.weights):
             raise ConfigError(
@@ -198,7 +203,7 @@ class MemoToolbox:
                 hint="give the weight files of the recorded run",
             )
 
-    async def _encoded(self, live: GuardedToolbox, crop: Crop) -> Any:
+    async def _encoded(self, live: _Live, crop: Crop) -> Any:
         promise = self._promises[crop]
         async with promise.turn:
             if not promise.made:

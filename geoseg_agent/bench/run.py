@@ -30,6 +30,7 @@ from geoseg_agent.errors import (
     ToolFailed,
     first_error,
 )
+from geoseg_agent.guard import declared
 from geoseg_agent.lanes import Lane
 from geoseg_agent.trace.resume import ResumedEndpoint, paid_replies
 from geoseg_agent.trace.store import load
@@ -107,7 +108,7 @@ async def run(
             source,
             ((pair, named[pair.id]) for pair in pairs),
             settings.recorded(),
-            settings.method(dict(tools.defaults)).as_dict(),
+            settings.method(dict(declared(tools))).as_dict(),
             prompt=prompt_said(settings),
             concurrency=(concurrency,),
         )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 TextEdition = tuple[str, float]
 """`text_mode` and `text_threshold`: tools apply both inside, and a trace holds only what passed."""
 
-FIELDS: Final = frozenset(field.name for field in fields(Method)) & frozenset(Settings.model_fields)
-"""The settings that a variation may change."""
+FIELDS: Final = frozenset(field.name for field in fields(Method)) & frozenset(Settings.model_fields) - {"tile_side"}
+"""The settings that a variation may change: not the tiles, of which a trace holds no answers."""
 
 _KEYPOINTS = {"k", "tau", "heat_norm"}
 _REGION = {"alpha", "beta", "min_crop"}
