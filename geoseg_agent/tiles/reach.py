@@ -57,7 +57,8 @@ class Reach:
         self._prompts: dict[int, Prompt] = {}
         self._masks: dict[int, Masks] = {}
         self._answers: dict[int, Mask] = {}
-        self._handed: dict[int, Mask] = {}
+        self._pointed: set[int] = set()
+        self._handed: dict[tuple[int, bool], Mask] = {}
         self._asks: dict[int, int] = {}
 
     def first(self, points: Points, positive: NDArray[np.bool_]) -> dict[int, Prompt]:
@@ -69,8 +70,12 @@ class Reach:
         for number, tile in enumerate(self._tiles):
             box, own = tile.box.relative_to(self._roi), tile.own.relative_to(self._roi)
             mine = _inside(points, own) & positive | _inside(points, box) & ~positive
-            if (positive & mine).any() or (self._earlier is not None and mine.any()):
-                asked[number] = Prompt(points[mine] - (box.x1, box.y1), positive[mine])
+            prompt = Prompt(points[mine] - (box.x1, box.y1), positive[mine])
+            if prompt.positive.any() or (self._earlier is not None and mine.any()):
+                asked[number] = prompt
+            elif mine.any():
+                self._prompts[number] = prompt  # it counts once an answer reaches over to here
+        self._pointed.update(asked)
         return self._noted(asked)
 
     def base(self, number: int) -> Mask | None:
@@ -81,11 +86,11 @@ class Reach:
         """What to ask which tile next, with all that it was asked before; nothing where no answer reaches further."""
         for number, masks in answers.items():
             box = self._tiles[number].box
-            self._masks[number] = masks
             canvas = np.zeros(box.size, dtype=np.bool_)
             for one in found_in(number, self._tiles[number], masks):
                 canvas |= one.within(box)
-            self._answers[number] = canvas
+            if number in self._pointed or self._agrees(number, canvas):
+                self._masks[number], self._answers[number] = masks, canvas
         new: dict[int, Prompt] = {}
         for number in sorted(answers):
             for other in range(len(self._tiles)):
@@ -139,17 +144,36 @@ class Reach:
             return []
         answer = self._answers.get(other)
         theirs = before if answer is None else answer[zone.relative_to(owner.box).slices]
-        handed = self._handed.setdefault(other, np.zeros(owner.box.size, dtype=np.bool_))
-        place = zone.relative_to(owner.box)
         found = []
         for positive in (True, False):
             piece = changed & (mine if positive else ~mine)
-            for part in _pieces(piece & (mine != theirs) & ~handed[place.slices], piece & (mine == theirs)):
-                box = part.box.offset(place)
-                handed[box.slices] |= part.pixels
-                x, y = _deepest(part)
-                found.append(Prompt(np.array([[box.x1 + x, box.y1 + y]], dtype=np.int64), np.array([positive])))
+            new = piece & (mine != theirs) & ~self._handed_in(other, zone, positive=positive)
+            found += self._hand(other, zone, _pieces(new, piece & (mine == theirs)), positive=positive)
         return found
+
+    def _agrees(self, number: int, answer: Mask) -> bool:
+        """Whether what a tile was only asked by its neighbours has to do with what they mean: half of it at least."""
+        added, removed = (self._handed.get((number, positive)) for positive in (True, False))
+        agreed = [] if added is None else [answer[added]]
+        agreed += [] if removed is None else [~answer[removed]]
+        return bool(2 * sum(part.sum() for part in agreed) >= sum(part.size for part in agreed))
+
+    def _handed_in(self, number: int, zone: Box, *, positive: bool) -> Mask:
+        """(h, w) bool, a view: for which pixels of a zone a tile was given a point already."""
+        box = self._tiles[number].box
+        handed = self._handed.setdefault((number, positive), np.zeros(box.size, dtype=np.bool_))
+        return handed[zone.relative_to(box).slices]
+
+    def _hand(self, number: int, zone: Box, pieces: Sequence[Part], *, positive: bool) -> list[Prompt]:
+        """A point for a tile in each piece of a zone."""
+        handed, place = self._handed_in(number, zone, positive=positive), zone.relative_to(self._tiles[number].box)
+        prompts = []
+        for part in pieces:
+            handed[part.box.slices] |= part.pixels
+            x, y = _deepest(part)
+            at = [place.x1 + part.box.x1 + x, place.y1 + part.box.y1 + y]
+            prompts.append(Prompt(np.array([at], dtype=np.int64), np.array([positive])))
+        return prompts
 
     def _base_in(self, zone: Box) -> Mask:
         if self._earlier is None:

@@ -96,6 +96,11 @@ def whole_of(image):
     return image.crop(Box(0, 0, image.size[1], image.size[0]))
 
 
+def labels_of(image):
+    """(H, W) int: which red thing a pixel is of, 0 for none."""
+    return ndimage.label(EvenTools().encode(whole_of(image)), structure=EIGHT)[0]
+
+
 async def texts(tools, crop):
     """What the tools find for a phrase."""
     async with tools.encode(crop) as handle:
