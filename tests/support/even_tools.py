@@ -48,7 +48,9 @@ class EvenTools:
         if earlier is not None:
             found |= earlier
         found &= ~np.isin(labels, off)
-        return Masks.of(found[None] if found.any() else found[:0].reshape(0, *mask.shape), np.full(int(found.any()), 0.75))
+        return Masks.of(
+            found[None] if found.any() else found[:0].reshape(0, *mask.shape), np.full(int(found.any()), 0.75)
+        )
 
     def from_text(self, mask, phrase):
         labels, count = ndimage.label(mask, structure=EIGHT)
