@@ -84,15 +84,17 @@ class Reach:
 
     def further(self, answers: Mapping[int, Masks]) -> dict[int, Prompt]:
         """What to ask which tile next, with all that it was asked before; nothing where no answer reaches further."""
-        for number, masks in answers.items():
+        heard = []
+        for number, masks in sorted(answers.items()):
             box = self._tiles[number].box
             canvas = np.zeros(box.size, dtype=np.bool_)
             for one in found_in(number, self._tiles[number], masks):
                 canvas |= one.within(box)
             if number in self._pointed or self._agrees(number, canvas):
                 self._masks[number], self._answers[number] = masks, canvas
+                heard.append(number)
         new: dict[int, Prompt] = {}
-        for number in sorted(answers):
+        for number in heard:
             for other in range(len(self._tiles)):
                 if other != number and self._asks.get(other, 0) < MOST_ASKS:
                     for prompt in self._over(number, other):
