@@ -1,11 +1,11 @@
 """Large regions in tiles: how far the answer is from that of the whole, and how much it depends on where tiles begin.
 
-    PYTHONPATH=tests/support python benchmarks/tiling.py            two minutes
+    PYTHONPATH=tests/support python benchmarks/tiling.py            minutes
     PYTHONPATH=tests/support python benchmarks/tiling.py --offsets 10
 
-"even" is a tool that sees no farther than the margin (tests/support/even_tools.py): in tiles it must give what it gives
-on the whole, to the pixel. "models" are the small random CLIP and SAM3 of the tests: they attend to the whole of a
-crop, their weights mean nothing, and what is printed for them says how much a network may change with its crop, not
+"even" is a tool that sees no farther than the margin (tests/support/even_tools.py): in tiles it must give what it
+gives on the whole, to the pixel. "models" are the small random CLIP and SAM3 of the tests: they attend to a crop
+as a whole, their weights mean nothing, and what is printed for them says how much a network may change with its crop, not
 how good a mask is.
 
 Of each: tiles, IoU of the united masks in tiles and on the whole, the objects of both, the worst share of the

@@ -48,20 +48,13 @@ async def ask(folder, picture, hints=HINTS, query="x", **values):
 async def test_a_query_in_tiles_is_near_that_of_the_whole_and_replays(tmp_path, picture):
     whole, once = await ask(tmp_path, picture)
     answer, seen = await ask(tmp_path, picture, tile_side=SIDE)
-    print(
-        "IOU",
-        iou(whole.targets[0].mask, Box(0, 0, 240, 180), answer.targets[0].mask, Box(0, 0, 240, 180)),
-        whole.mask.mean(),
-        len(seen.encoded),
-        len(set(seen.encoded)),
-    )
 
     assert len(once.encoded) == 1, "a region smaller than SAM3's own side is not tiled by itself"
     assert len(set(seen.encoded)) == TILES
     assert len(seen.encoded) <= (1 + MOST_ASKS) * TILES
     assert seen.most <= 2
     assert answer.mask.shape == whole.mask.shape
-    # Measured: 0.997 and 0.91 of all pixels, which is how many the random models call a lake.
+    # Measured: 0.604, of a mask that covers 68 % of the region.
     assert iou(whole.targets[0].mask, Box(0, 0, 240, 180), answer.targets[0].mask, Box(0, 0, 240, 180)) > 0.5
     ids = [one.id for one in answer.targets[0].instances]
     assert ids == [*range(1, len(ids) + 1)]
