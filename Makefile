@@ -7,12 +7,13 @@ TEST := .venv-test
 # Every child of the test run must import the installed wheel, never the tree it stands in.
 RUN := OMP_NUM_THREADS=1 PYTHONSAFEPATH=1
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check cluster bench clean
 
 help:
 	@echo "make demo    install into $(DEMO), ask the sample scene a question, show where the answer lies"
 	@echo "make test    install into $(TEST), build the wheel, test the installed wheel, lint, types"
 	@echo "make check   lint and types only"
+	@echo "make cluster the tests of --engine ray, on a local cluster"
 	@echo "make bench   the benchmarks that need no data"
 	@echo "make clean   remove what these made"
 
@@ -46,6 +47,10 @@ check: $(TEST)/installed dist/installed
 
 test: check
 	$(RUN) $(TEST)/bin/pytest -n 2 $(ARGS)
+
+cluster: dist/installed
+	$(TEST)/bin/pip install --quiet -c constraints.txt --group cluster
+	$(RUN) $(TEST)/bin/pytest tests/test_batch_ray.py $(ARGS)
 
 bench: dist/installed
 	$(RUN) $(TEST)/bin/python benchmarks/synthetic.py

@@ -3,8 +3,10 @@
     PYTHONPATH=tests/support python benchmarks/large.py [--folder DIR] [--sides 10240 20480 40960] [--json FILE]
 
 The rasters are drawn (`large_raster.py`) into a folder and kept there. Asked are: the lake, with the offline default;
-the lake again with its box given, so that all sizes segment the very same region; and the lake through an endpoint on
-loopback, which knows where it is. Time to open and answer is apart from the time that the files of the answer take.
+the lake again with its box given, so that all sizes segment the very same region; the lake through an endpoint on
+loopback, which knows where it is; and a hall of 240 x 150 px through an endpoint that sees it in the overview as a
+few pixels, looks closer, and boxes it there: "off" is how far its box is from the truth, in pixels of the raster.
+Time to open and answer is apart from the time that the files of the answer take.
 """
 
 from __future__ import annotations
@@ -22,21 +24,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from large_raster import lake_mask, make
+from large_raster import HALL, box_mask, lake_mask, make
 from mllm_answers import decode
+from mllm_frames import Speaks
 from mllm_server import MllmServer
 from rich.console import Console
 from rich.table import Table
+from zoom_policy import Looker
 
 from geoseg_agent import Agent, Hints, Settings
 from geoseg_tools import Box
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from large_raster import Made
+    from numpy.typing import NDArray
 
     from geoseg_agent import Segmentation
 
-WAYS = ("offline", "box given", "endpoint")
+WAYS = ("offline", "box given", "endpoint", "closer look")
 SIDES = (10240, 20480, 40960)
 HERE = Path(__file__).resolve()
 
@@ -44,13 +51,16 @@ HERE = Path(__file__).resolve()
 async def ask(path: Path, lake: Box, way: str, base_url: str | None) -> dict[str, float]:
     """One query and its files, with what they took."""
     values: dict[str, Any] = {"grounder": "classical", "tools": "classical", "deadline": 3600.0}
-    if way == "endpoint":
+    query = "Segment the lake."
+    if way in {"endpoint", "closer look"}:
         values |= {"grounder": "openai", "base_url": base_url}
+    if way == "closer look":
+        query = "Segment the magenta hall."
     hints = Hints(box=Box(lake.x1 - 40, lake.y1 - 30, lake.x2 + 20, lake.y2 + 50)) if way == "box given" else None
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         async with Agent(Settings(traces=Path(folder) / "traces", **values)) as agent:
-            found = await agent.segment(path, "Segment the lake.", hints=hints)
+            found = await agent.segment(path, query, hints=hints)
             answered = time.perf_counter() - began
             peak_answer = _peak()
             began = time.perf_counter()
@@ -63,18 +73,20 @@ async def ask(path: Path, lake: Box, way: str, base_url: str | None) -> dict[str
         "answer MB": peak_answer,
         "MB": _peak(),
         "files MB": size / 1e6,
-        "IoU": _iou(found, lake),
+        "IoU": _iou(found, (lambda box: box_mask(box, HALL)) if way == "closer look" else lake_mask, lake),
+        "off": max(abs(a - b) for a, b in zip(found.targets[0].box, HALL, strict=True))
+        if way == "closer look"
+        else 0,
     }
 
 
-def _iou(found: Segmentation, lake: Box) -> float:
-    """Against the lake, counted in the region around it and in the targets' own regions: nowhere a whole canvas."""
+def _iou(found: Segmentation, truth_in: Callable[[Box], NDArray[np.bool_]], extent: Box) -> float:
+    """Against a thing that lies in `extent`, counted there and in the targets' regions: nowhere a whole canvas."""
     both = hit = 0
     for target in found.targets:
-        truth = lake_mask(target.roi)
-        both += int((truth & target.mask).sum())
+        both += int((truth_in(target.roi) & target.mask).sum())
         hit += int(target.mask.sum())
-    total = int(lake_mask(lake).sum())
+    total = int(truth_in(extent).sum())
     return both / (hit + total - both) if found.targets else 0.0
 
 
@@ -101,8 +113,12 @@ async def measure(made: Made, way: str) -> dict[str, float]:
     """One query in a process of its own; the endpoint is in this one."""
     knowing = Knowing()
     knowing.side, knowing.lake = made.side, made.lake
-    async with knowing.server:
-        case = {"path": str(made.path), "lake": list(made.lake), "way": way, "base_url": knowing.server.base_url}
+    server = knowing.server
+    if way == "closer look":
+        server = MllmServer(script=Looker(Speaks("norm1000"), widths=(12,), colour="magenta"))
+    extent = made.hall if way == "closer look" else made.lake
+    async with server:
+        case = {"path": str(made.path), "lake": list(extent), "way": way, "base_url": server.base_url}
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             str(HERE),
@@ -114,7 +130,7 @@ async def measure(made: Made, way: str) -> dict[str, float]:
         said, _ = await child.communicate()
         if child.returncode:
             raise SystemExit(f"the query {case} failed")
-        return {**json.loads(said.splitlines()[-1]), "calls": float(knowing.server.completions)}
+        return {**json.loads(said.splitlines()[-1]), "calls": float(server.completions)}
 
 
 def main() -> None:
@@ -137,7 +153,7 @@ def main() -> None:
         for way in given.ways:
             with console.status(f"asking {side} x {side}, {way}"):
                 rows.append({"side": side, "way": way, **asyncio.run(measure(made, way))})
-    names = ("seconds", "saving", "answer MB", "MB", "files MB", "IoU", "calls")
+    names = ("seconds", "saving", "answer MB", "MB", "files MB", "IoU", "off", "calls")
     table = Table("side", "way", *names, title="one question on a large raster")
     for row in rows:
         table.add_row(str(row["side"]), row["way"], *(f"{row[name]:.2f}" for name in names))

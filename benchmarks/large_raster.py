@@ -1,7 +1,7 @@
-"""A drawn raster of any size, with a lake and a row of small halls whose places are known, written block by block.
+"""A drawn raster of any size, with a lake and a small hall whose places are known, written block by block.
 
 The ground is one drawn patch, repeated; so a large raster costs little to make and compresses as photographs do not:
-sizes on disk mean nothing here, times of decoding little. Lake and halls lie at the same pixels whatever the size.
+sizes on disk mean nothing here, times of decoding little. Lake and hall lie at the same pixels whatever the size.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ PATCH = 1024
 METRES = 0.3
 ORIGIN = (500_000.0, 5_600_000.0)
 LAKE = Box(2000, 3600, 7000, 8000)
-HALLS = tuple(Box(8000 + 160 * i, 1200, 8000 + 160 * i + 96, 1200 + 60) for i in range(8))
+HALL = Box(8000, 1200, 8240, 1350)
 PAINT = (255, 0, 255)
-"""Of the halls: a colour that the server of the tests knows, and that the ground does not have."""
+"""Of the hall: a colour that the server of the tests knows, and that the ground does not have."""
 
 
 class Made(NamedTuple):
@@ -37,7 +37,7 @@ class Made(NamedTuple):
     path: Path
     side: int
     lake: Box
-    halls: tuple[Box, ...]
+    hall: Box
 
 
 def make(folder: Path, side: int) -> Made:
@@ -48,7 +48,7 @@ def make(folder: Path, side: int) -> Made:
         part = path.with_suffix(".part")
         _write(part, side)
         part.rename(path)
-    return Made(path, side, LAKE, HALLS)
+    return Made(path, side, LAKE, HALL)
 
 
 def lake_mask(box: Box) -> NDArray[np.bool_]:
@@ -56,6 +56,15 @@ def lake_mask(box: Box) -> NDArray[np.bool_]:
     x = (np.arange(box.x1, box.x2) + 0.5 - (LAKE.x1 + LAKE.x2) / 2) / (LAKE.width / 2)
     y = (np.arange(box.y1, box.y2) + 0.5 - (LAKE.y1 + LAKE.y2) / 2) / (LAKE.height / 2)
     return np.asarray(x[None] ** 2 + y[:, None] ** 2 < 1, np.bool_)
+
+
+def box_mask(box: Box, thing: Box) -> NDArray[np.bool_]:
+    """(h, w) bool: where a rectangle is in a window."""
+    mask = np.zeros(box.size, np.bool_)
+    common = thing.intersection(box)
+    if common is not None:
+        mask[common.relative_to(box).slices] = True
+    return mask
 
 
 def _write(path: Path, side: int) -> None:
@@ -95,10 +104,9 @@ def _blocks(side: int) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
             if box.intersection(LAKE) is not None:
                 lake = lake_mask(box)
                 pixels[lake] = water[: box.height, : box.width][lake]
-            for hall in HALLS:
-                common = hall.intersection(box)
-                if common is not None:
-                    pixels[common.relative_to(box).slices] = PAINT
+            common = HALL.intersection(box)
+            if common is not None:
+                pixels[common.relative_to(box).slices] = PAINT
             yield Window(left, top, box.width, box.height), pixels
 
 

@@ -5,8 +5,8 @@
 
 "even" is a tool that sees no farther than the margin (tests/support/even_tools.py): in tiles it must give what it
 gives on the whole, to the pixel. "models" are the small random CLIP and SAM3 of the tests: they attend to a crop
-as a whole, their weights mean nothing, and what is printed for them says how much a network may change with its crop, not
-how good a mask is.
+as a whole, their weights mean nothing, and what is printed for them says how much a network may change with its
+crop, not how good a mask is.
 
 Of each: tiles, IoU of the united masks in tiles and on the whole, the objects of both, the worst share of the
 region's pixels that changes over random offsets of the grid against the grid as it is, and milliseconds per tile,

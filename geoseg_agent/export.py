@@ -19,7 +19,7 @@ from geoseg_agent.cog import write_mask
 from geoseg_agent.control_points import has_control_points
 from geoseg_agent.errors import GeoSegError, InputError
 from geoseg_agent.formats import FORMATS, chosen, tolerance
-from geoseg_agent.overlay import overlay, overlay_png
+from geoseg_agent.overlay import overlay, overlay_png, side_of
 from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _write(answer: Segmentation, folder: Path, formats: tuple[str, ...], stray: 
         mask *= np.uint8(255)
         Pillow.fromarray(mask).save(paths["mask_png"])
         files.append("mask_png")
-    overlay(answer).save(paths["overlay_png"])
+    overlay(answer, side_of(answer.image)).save(paths["overlay_png"])
     files.append("overlay_png")
     if georeference is not None or not small:
         write_mask(answer, paths["mask_tif"], in_memory=small)

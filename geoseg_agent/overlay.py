@@ -20,6 +20,7 @@ from geoseg_tools.geometry import whole
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
+    from geoseg_agent.imagery import Image
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.types import TargetMask
     from geoseg_tools.arrays import Rgb, Size
@@ -30,6 +31,9 @@ SMALLEST_SIDE = 720
 
 LARGEST_SIDE = 4096
 """Longest side of the image part of a saved overlay: 16 megapixels at most."""
+
+OPENED_SIDE = 2048
+"""The same where the image is opened and not read: overviews have that much at hand, and it is drawn in a second."""
 
 CAPTION_WIDTH = 360
 """The caption is at least this wide, in units of a line."""
@@ -43,6 +47,11 @@ MANY = 6
 _NODATA = (44, 46, 52)
 _INK = (240, 242, 245)
 _FAINT = (164, 170, 180)
+
+
+def side_of(image: Image) -> int:
+    """The longest side, in pixels, of a saved overlay of an image."""
+    return OPENED_SIDE if image.opened else LARGEST_SIDE
 
 
 def overlay_png(answer: Segmentation, max_side: int = 1024) -> bytes:
