@@ -6,7 +6,8 @@ The rasters are drawn (`large_raster.py`) into a folder and kept there. Asked ar
 the lake again with its box given, so that all sizes segment the very same region; the lake through an endpoint on
 loopback, which knows where it is; and a hall of 240 x 150 px through an endpoint that sees it in the overview as a
 few pixels, looks closer, and boxes it there: "off" is how far its box is from the truth, in pixels of the raster.
-Time to open and answer is apart from the time that the files of the answer take.
+Time to open and answer is apart from the time that the files of the answer take; "core" is the processor time of
+the answer. Sizes take turns, `--times` times, and the median of each is shown: other programs make one run uncertain.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +60,10 @@ async def ask(path: Path, lake: Box, way: str, base_url: str | None) -> dict[str
         query = "Segment the magenta hall."
     hints = Hints(box=Box(lake.x1 - 40, lake.y1 - 30, lake.x2 + 20, lake.y2 + 50)) if way == "box given" else None
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         async with Agent(Settings(traces=Path(folder) / "traces", **values)) as agent:
             found = await agent.segment(path, query, hints=hints)
-            answered = time.perf_counter() - began
+            answered, busy = time.perf_counter() - began, time.process_time() - busy
             peak_answer = _peak()
             began = time.perf_counter()
             files = found.save(Path(folder) / "out")
@@ -69,6 +71,7 @@ async def ask(path: Path, lake: Box, way: str, base_url: str | None) -> dict[str
         size = sum(file.stat().st_size for file in files.values())
     return {
         "seconds": answered,
+        "core": busy,
         "saving": saved,
         "answer MB": peak_answer,
         "MB": _peak(),
@@ -138,6 +141,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=HERE.parent / "results" / "large", help="for the rasters")
     parser.add_argument("--sides", type=int, nargs="+", default=SIDES, help="pixels a side, at least 6000")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="how to ask")
+    parser.add_argument("--times", type=int, default=3, help="how often each is asked")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -146,21 +150,30 @@ def main() -> None:
         print(json.dumps(asyncio.run(ask(Path(case["path"]), Box(*case["lake"]), case["way"], case["base_url"]))))
         return
     console = Console(width=130)
-    rows = []
     for side in given.sides:
         with console.status(f"drawing {side} x {side}"):
-            made = make(given.folder, side)
+            make(given.folder, side)
+    runs: dict[tuple[int, str], list[dict[str, float]]] = defaultdict(list)
+    for _ in range(given.times):
         for way in given.ways:
-            with console.status(f"asking {side} x {side}, {way}"):
-                rows.append({"side": side, "way": way, **asyncio.run(measure(made, way))})
-    names = ("seconds", "saving", "answer MB", "MB", "files MB", "IoU", "off", "calls")
+            for side in given.sides:
+                with console.status(f"asking {side} x {side}, {way}"):
+                    runs[side, way].append(asyncio.run(measure(make(given.folder, side), way)))
+    rows: list[dict[str, Any]] = [
+        {"side": side, "way": way, **{name: float(np.median([run[name] for run in found])) for name in found[0]}}
+        for (side, way), found in sorted(runs.items(), key=lambda one: one[0][0])
+    ]
+    names = ("seconds", "core", "saving", "answer MB", "MB", "files MB", "IoU", "off", "calls")
     table = Table("side", "way", *names, title="one question on a large raster")
     for row in rows:
         table.add_row(str(row["side"]), row["way"], *(f"{row[name]:.2f}" for name in names))
     console.print(table)
     for way in given.ways:
-        seconds = np.array([row["seconds"] for row in rows if row["way"] == way])
-        console.print(f"{way}: slowest over fastest size, without the files: {seconds.max() / seconds.min():.2f}")
+        ratios = []
+        for name in ("seconds", "core"):
+            spent = np.array([row[name] for row in rows if row["way"] == way])
+            ratios.append(f"{name} {spent.max() / spent.min():.2f}")
+        console.print(f"{way}: slowest over fastest size, without the files: {', '.join(ratios)}")
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))
 
