@@ -8,7 +8,7 @@ import numpy as np
 
 from geoseg_agent.types import Instance
 from geoseg_tools.geometry import Box, resize_nearest
-from geoseg_tools.masks import Part, tight
+from geoseg_tools.masks import Part, extent, tight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,9 +59,13 @@ def _limited(parts: Masks, mask: Mask) -> Iterator[Part]:
 def _components(mask: Mask) -> list[Part]:
     from scipy import ndimage  # noqa: PLC0415 - half of a second that not every import of the package should pay
 
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3), dtype=np.bool_))
+    reach = extent(mask)
+    if reach is None:
+        return []
+    # Labels take four times what a mask takes: they are made where it reaches only.
+    labels, _ = ndimage.label(mask[reach.slices], structure=np.ones((3, 3), dtype=np.bool_))
     found = []
     for label, (rows, cols) in enumerate(ndimage.find_objects(labels), start=1):
         box = Box(int(cols.start), int(rows.start), int(cols.stop), int(rows.stop))
-        found.append(Part(box, labels[rows, cols] == label))
+        found.append(Part(box.offset(reach), labels[rows, cols] == label))
     return found

@@ -26,7 +26,7 @@ from geoseg_tools.errors import ToolError
 from geoseg_tools.fusion import fuse
 from geoseg_tools.geometry import Box, refine, resize_nearest
 from geoseg_tools.keypoints import Keypoints, threshold_points, topk_nms
-from geoseg_tools.masks import Masks
+from geoseg_tools.masks import Masks, extent
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -103,8 +103,10 @@ def _target_mask(found: _Routes, gamma: float, crop: Crop, target: Target) -> Ta
     """Fuse what the routes gave, within what the target is limited to."""
     roi = crop.roi
     points_mask, text_mask = _union(found.points, roi.size), _union(found.text, roi.size)
+    areas = int(np.count_nonzero(points_mask)), int(np.count_nonzero(text_mask))
     fused = fuse(points_mask, text_mask, has_keypoints=len(found.prompt.points) > 0, gamma=gamma)
-    mask = fused.mask if target.within is None else fused.mask & _placed(target.within, target.box, roi)
+    del points_mask, text_mask  # each may be as large as the image
+    mask = fused.mask if target.within is None else _limited(fused.mask, target.within, target.box, roi)
     score = _score(fused.rule, found.points, found.text)
     parts = found.text if fused.rule in {"both", "text"} else found.points
     notes = (*found.points.notes, *found.text.notes)
@@ -118,7 +120,7 @@ def _target_mask(found: _Routes, gamma: float, crop: Crop, target: Target) -> Ta
         roi=roi,
         mask=mask,
         instances=instances_of(mask, parts, roi, score),
-        areas=Areas(int(points_mask.sum()), int(text_mask.sum()), int(mask.sum())),
+        areas=Areas(*areas, int(np.count_nonzero(mask))),
         rule=fused.rule,
         score=score,
         keypoints=found.prompt.keypoints,
@@ -220,12 +222,14 @@ def _joined(each: list[Masks]) -> Masks:
     )
 
 
-def _placed(within: Mask, box: Box, roi: Box) -> Mask:
-    """A mask of `box` in the frame of `roi`; False where they do not overlap."""
+def _limited(mask: Mask, within: Mask, box: Box, roi: Box) -> Mask:
+    """What a mask of `roi` and one of `box` both hold, in the frame of `roi`."""
     canvas = np.zeros(roi.size, dtype=np.bool_)
-    common = box.intersection(roi)
+    reach = extent(mask)
+    common = None if reach is None else box.intersection(reach.offset(roi))
     if common is not None:
-        canvas[common.relative_to(roi).slices] = within[common.relative_to(box).slices]
+        here = common.relative_to(roi).slices
+        np.logical_and(mask[here], within[common.relative_to(box).slices], out=canvas[here])
     return canvas
 
 
