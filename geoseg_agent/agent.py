@@ -38,7 +38,8 @@ from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
-from geoseg_agent.routes import segment_clicked, segment_target
+from geoseg_agent.regions import check_region
+from geoseg_agent.routes import region, segment_clicked, segment_target
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.settings import Settings
 from geoseg_agent.steadiness import Reruns
@@ -105,6 +106,7 @@ class Agent:
         self._gate = Gate(self.settings.max_running, self.settings.max_queued)
         self._reading = Lane("read")
         self._writing = Lane("write")
+        self._fusing = Lane("fuse")
         folder = self.settings.traces
         self._store = None if folder == "none" else Store(Path(folder), self._writing)
         runs = steadiness or Reruns(found, tools, self.method, self._reading)
@@ -130,7 +132,7 @@ class Agent:
         await self._grounder.aclose()
         await self._tools.aclose()
         await self._writing.run(lambda: None)
-        for lane in (self._reading, self._writing):
+        for lane in (self._reading, self._writing, self._fusing):
             lane.close()
 
     async def warm_up(self) -> None:
@@ -195,7 +197,9 @@ class Agent:
         segment_one = segment_clicked if asked.clicked else segment_target
 
         async def segmented(target: Target, number: int) -> TargetMask:
-            return await segment_one(self._tools, self.method, image, hints.named(target), hints, number)
+            named = hints.named(target)
+            check_region(image, region(self.method, named.box, image.size), number, self.settings.max_pixels)
+            return await segment_one(self._tools, self.method, image, named, hints, number, self._fusing)
 
         async with TaskGroup() as together:
             tasks = [

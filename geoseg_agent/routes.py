@@ -34,11 +34,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_agent.imagery import Image
+    from geoseg_agent.lanes import Lane
     from geoseg_agent.method import Method
     from geoseg_agent.seams import Toolbox
     from geoseg_tools.arrays import Heat, Mask, Points, Size
     from geoseg_tools.crop import Crop
     from geoseg_tools.fusion import Rule
+
+
+AT_ONCE = 1 << 22
+"""Pixels of a region that are fused on the event loop: a few hundredths of a second at most."""
 
 
 class _Prompt(NamedTuple):
@@ -59,21 +64,35 @@ class _Routes(NamedTuple):
 
 
 async def segment_target(
-    tools: Toolbox, method: Method, image: Image, target: Target, hints: Hints, number: int
+    tools: Toolbox,
+    method: Method,
+    image: Image,
+    target: Target,
+    hints: Hints,
+    number: int,
+    lane: Lane | None = None,
 ) -> TargetMask:
     """Segment target `number` (from 1) of a query on both routes and fuse them.
+
+    A large region is fused on `lane`, so that other queries go on meanwhile; the result is the same.
 
     Raises:
         ToolFailed: a tool crashed; the other route's result is not used instead, but stays in the trace.
     """
     crop = _crop(method, image, target, number)
-    return _target_mask(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target)
+    return await _fused(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target, lane)
 
 
 async def segment_clicked(
-    tools: Toolbox, method: Method, image: Image, target: Target, hints: Hints, number: int
+    tools: Toolbox,
+    method: Method,
+    image: Image,
+    target: Target,
+    hints: Hints,
+    number: int,
+    lane: Lane | None = None,
 ) -> TargetMask:
-    """Segment target `number` from the caller's points alone; any mask counts, however small.
+    """Segment target `number` from the caller's points alone; any mask counts, however small. `lane` as above.
 
     Raises:
         ToolFailed: a tool crashed.
@@ -87,7 +106,7 @@ async def segment_clicked(
             earlier = hints.earlier[crop.roi.slices]
             points = await tools.from_points(handle, prompt.points, prompt.positive, earlier)
     # A click on a small thing must not be lost to Eq. 6, so gamma is 0.
-    return _target_mask(_Routes(None, prompt, points, Masks(crop.size)), 0.0, crop, target)
+    return await _fused(_Routes(None, prompt, points, Masks(crop.size)), 0.0, crop, target, lane)
 
 
 def region(method: Method, box: Box, size: Size) -> Box:
@@ -97,6 +116,13 @@ def region(method: Method, box: Box, size: Size) -> Box:
 
 def _crop(method: Method, image: Image, target: Target, number: int) -> Crop:
     return image.crop(region(method, target.box, image.size), target.box, number)
+
+
+async def _fused(found: _Routes, gamma: float, crop: Crop, target: Target, lane: Lane | None) -> TargetMask:
+    # A replay has no pixels, and counts the turns of the event loop: it does everything there.
+    if lane is None or crop.roi.area <= AT_ONCE or not crop.scene.has_pixels:
+        return _target_mask(found, gamma, crop, target)
+    return await lane.run(_target_mask, found, gamma, crop, target)
 
 
 def _target_mask(found: _Routes, gamma: float, crop: Crop, target: Target) -> TargetMask:

@@ -4,11 +4,22 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import rasterio
+from fakes import WordToolbox, ask, scene
 
+from geoseg_agent import Hints, ImageError
+from geoseg_agent.imagery import Image
 from geoseg_agent.instances import instances_of
+from geoseg_agent.lanes import Lane
+from geoseg_agent.method import Method
+from geoseg_agent.regions import MOST_REGION, check_region
+from geoseg_agent.routes import AT_ONCE, segment_target
+from geoseg_agent.trace.replay import replay
+from geoseg_agent.types import Target
 from geoseg_tools import Box, Masks, fuse
 
 SIDE = 4000
+WIDE = 12_000
 
 
 @pytest.fixture
@@ -43,3 +54,74 @@ def test_a_fused_mask_is_a_new_array_with_the_pixels_of_the_rule(mask, rule):
     assert fused.rule == rule
     assert np.array_equal(fused.mask, points & text if rule == "both" else mask)
     assert not any(np.shares_memory(fused.mask, given) for given in (points, text))
+
+
+@pytest.fixture
+def raster(tmp_path):
+    """The path of a GeoTIFF of 144 megapixels of nothing, in a file of some kilobytes."""
+    path = tmp_path / "wide.tif"
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "sparse_ok": True}
+    rasterio.open(path, "w", driver="GTiff", width=WIDE, height=WIDE, count=3, dtype="uint8", **layout).close()
+    return path
+
+
+class NoTools(WordToolbox):
+    def encode(self, crop):
+        raise AssertionError(f"asked of {crop.roi}")
+
+
+@pytest.mark.parametrize("hints", [Hints(box=Box(0, 0, WIDE, WIDE), phrase="both"), Hints(points=[(9, 9)])])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+async def test_a_region_too_large_is_refused_before_a_tool_is_asked_and_its_trace_replays(tmp_path, raster, hints):
+    error = await ask(
+        str(tmp_path / "traces"), None if hints.points else "both", hints=hints, image=raster, toolbox=NoTools()
+    )
+    assert isinstance(error, ImageError)
+    assert "target 1 in wide.tif has 12000 x 12000 = 144,000,000 pixels" in error.message
+    assert "give a box" in error.hint
+    assert str((await replay(tmp_path / "traces" / f"{error.trace_id}.json")).error) == str(error)
+
+
+@pytest.mark.parametrize(("opened", "side", "max_pixels", "refused"), [
+    (True, WIDE, 1, True),
+    (True, WIDE, WIDE * WIDE, False),
+    (True, 11_585, 1, False),
+    (False, WIDE, 1, False),
+])  # fmt: skip
+def test_the_limit_is_of_rasters_that_are_opened_and_the_setting_raises_it(opened, side, max_pixels, refused):
+    assert 11_585**2 <= MOST_REGION < WIDE**2
+    image = Image.replayed((WIDE, WIDE), "0" * 64, opened=opened)
+    try:
+        check_region(image, Box(0, 0, side, side), 1, max_pixels)
+    except ImageError:
+        assert refused
+    else:
+        assert not refused
+
+
+class CountingLane(Lane):
+    """Counts its jobs."""
+
+    def __init__(self):
+        super().__init__("counting")
+        self.jobs = 0
+
+    async def run(self, job, *args, **kwargs):
+        self.jobs += 1
+        return await super().run(job, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("side", "pixels", "jobs"), [(2100, True, 1), (2000, True, 0), (2100, False, 0)])
+async def test_a_large_region_is_fused_off_the_event_loop_with_the_same_result(side, pixels, jobs):
+    assert 2000**2 < AT_ONCE < 2100**2
+    image = scene(size=(side, side)) if pixels else Image.replayed((side, side), "0" * 64)
+    asked = Method(), image, Target(Box(0, 0, side, side), "both"), Hints(), 1
+    lane = CountingLane()
+    try:
+        apart, here = await segment_target(WordToolbox(), *asked, lane), await segment_target(WordToolbox(), *asked)
+    finally:
+        lane.close()
+    assert lane.jobs == jobs
+    assert here.areas == apart.areas
+    assert np.array_equal(here.mask, apart.mask)
+    assert [one.box for one in here.instances] == [one.box for one in apart.instances]
