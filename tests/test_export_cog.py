@@ -53,11 +53,14 @@ class Windowed(Scene):
 
     def __init__(self, image):
         super().__init__(image.size, image.sha256)
-        del self.valid
-        self.image, self.seen = image, []
+        self.image, self.looked = image, []
 
     @property
     def pixels(self):
+        raise NoPixelsError("this scene is opened, not read")
+
+    @property
+    def valid(self):
         raise NoPixelsError("this scene is opened, not read")
 
     @property
@@ -65,12 +68,15 @@ class Windowed(Scene):
         return True
 
     def view(self, window, at_least=None):
-        self.seen.append(window.area if at_least is None else at_least[0] * at_least[1])
+        self.looked.append(window.area if at_least is None else at_least[0] * at_least[1])
         pixels, valid = self.image.scene.view(window)
         if at_least is not None and window.size != at_least:
             rows, columns = (np.arange(few) * many // few for few, many in zip(at_least, window.size, strict=True))
             pixels, valid = pixels[np.ix_(rows, columns)], valid[np.ix_(rows, columns)]
         return View(pixels, valid)
+
+    def seen(self, window):
+        return self.view(window).valid
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -120,9 +126,9 @@ def test_an_image_is_looked_at_in_windows_only(tmp_path):
     for key in ("mask_png", "targets_geojson"):
         assert files[key].read_bytes() == expected[key].read_bytes()
     assert np.array_equal(values(files["mask_tif"]), values(expected["mask_tif"]))
-    assert opened.scene.seen
+    assert opened.scene.looked
     # The overlay asks for the whole at the size of the picture; this one is not reduced.
-    assert sorted(opened.scene.seen)[:-1] == sorted(700 * min(512, 1400 - top) for top in (0, 512, 1024))
+    assert sorted(opened.scene.looked)[:-1] == sorted(700 * min(512, 1400 - top) for top in (0, 512, 1024))
     assert "mask" not in vars(given)
 
 
