@@ -38,8 +38,7 @@ from geoseg_agent.guard import GuardedGrounder, GuardedToolbox
 from geoseg_agent.imagery import Image, as_image
 from geoseg_agent.lanes import Lane
 from geoseg_agent.logs import log
-from geoseg_agent.regions import check_region
-from geoseg_agent.routes import region, segment_clicked, segment_target
+from geoseg_agent.routes import segment_clicked, segment_target
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.settings import Settings
 from geoseg_agent.steadiness import Reruns
@@ -197,9 +196,8 @@ class Agent:
         segment_one = segment_clicked if asked.clicked else segment_target
 
         async def segmented(target: Target, number: int) -> TargetMask:
-            named = hints.named(target)
-            check_region(image, region(self.method, named.box, image.size), number, self.settings.max_pixels)
-            return await segment_one(self._tools, self.method, image, named, hints, number, self._fusing)
+            asked_for = self._tools, self.method, image, hints.named(target), hints, number
+            return await segment_one(*asked_for, self._fusing, self.settings.max_pixels)
 
         async with TaskGroup() as together:
             tasks = [

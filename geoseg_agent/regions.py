@@ -9,9 +9,20 @@ from geoseg_agent.errors import ImageError
 if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_tools.geometry import Box
+    from geoseg_tools.masks import Masks
 
 MOST_REGION = 1 << 27
 """Pixels of the largest region: its masks, and the labels of its objects, take about 8 bytes a pixel at a time."""
+
+
+def check_reach(image: Image, roi: Box, masks: Masks, number: int, max_pixels: int) -> None:
+    """As `check_region` of what a click means: in a large region a small mask costs what it reaches over, no more.
+
+    Raises:
+        ImageError: the masks together reach over more than such a region has.
+    """
+    if sum(part.box.area for part in masks.parts) > max(MOST_REGION, max_pixels):
+        check_region(image, roi, number, max_pixels)
 
 
 def check_region(image: Image, roi: Box, number: int, max_pixels: int) -> None:

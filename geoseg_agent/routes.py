@@ -20,6 +20,7 @@ import numpy as np
 
 from geoseg_agent.errors import ToolFailed
 from geoseg_agent.instances import instances_of
+from geoseg_agent.regions import check_reach, check_region
 from geoseg_agent.tiles.grid import picking
 from geoseg_agent.types import Areas, Hints, PointHint, Similarity, Target, TargetMask
 from geoseg_tools.errors import ToolError
@@ -71,15 +72,20 @@ async def segment_target(
     hints: Hints,
     number: int,
     lane: Lane | None = None,
+    max_pixels: int | None = None,
 ) -> TargetMask:
     """Segment target `number` (from 1) of a query on both routes and fuse them.
 
-    A large region is fused on `lane`, so that other queries go on meanwhile; the result is the same.
+    A large region is fused on `lane`, so that other queries go on meanwhile; the result is the same. With
+    `max_pixels`, the setting, a region of an opened image that is too large is refused.
 
     Raises:
+        ImageError: the region is too large.
         ToolFailed: a tool crashed; the other route's result is not used instead, but stays in the trace.
     """
     crop = _crop(method, image, target, number)
+    if max_pixels is not None:
+        check_region(image, crop.roi, number, max_pixels)
     return await _fused(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target, lane)
 
 
@@ -91,13 +97,17 @@ async def segment_clicked(
     hints: Hints,
     number: int,
     lane: Lane | None = None,
+    max_pixels: int | None = None,
 ) -> TargetMask:
-    """Segment target `number` from the caller's points alone; any mask counts, however small. `lane` as above.
+    """Segment target `number` from the caller's points alone; any mask counts, however small. The rest is as above.
 
     Raises:
+        ImageError: what the points are on is too large.
         ToolFailed: a tool crashed.
     """
     crop = _crop(method, image, target, number)
+    if max_pixels is not None and hints.earlier is not None:
+        check_region(image, crop.roi, number, max_pixels)
     prompt = _with_points(_NO_KEYPOINTS, crop.roi, hints.points)
     async with tools.encode(crop) as handle:
         if hints.earlier is None:
@@ -105,6 +115,8 @@ async def segment_clicked(
         else:
             earlier = hints.earlier[crop.roi.slices]
             points = await tools.from_points(handle, prompt.points, prompt.positive, earlier)
+    if max_pixels is not None:
+        check_reach(image, crop.roi, points, number, max_pixels)
     # A click on a small thing must not be lost to Eq. 6, so gamma is 0.
     return await _fused(_Routes(None, prompt, points, Masks(crop.size)), 0.0, crop, target, lane)
 

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import rasterio
+import rasters
 from fakes import WordToolbox, ask, scene
 
 from geoseg_agent import Hints, ImageError
@@ -16,7 +17,7 @@ from geoseg_agent.regions import MOST_REGION, check_region
 from geoseg_agent.routes import AT_ONCE, segment_target
 from geoseg_agent.trace.replay import replay
 from geoseg_agent.types import Target
-from geoseg_tools import Box, Masks, fuse
+from geoseg_tools import Box, Masks, Part, fuse
 
 SIDE = 4000
 WIDE = 12_000
@@ -61,6 +62,7 @@ def raster(tmp_path):
     """The path of a GeoTIFF of 144 megapixels of nothing, in a file of some kilobytes."""
     path = tmp_path / "wide.tif"
     layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "sparse_ok": True}
+    layout |= {"crs": "EPSG:32632", "transform": rasters.UTM}
     rasterio.open(path, "w", driver="GTiff", width=WIDE, height=WIDE, count=3, dtype="uint8", **layout).close()
     return path
 
@@ -70,16 +72,36 @@ class NoTools(WordToolbox):
         raise AssertionError(f"asked of {crop.roi}")
 
 
-@pytest.mark.parametrize("hints", [Hints(box=Box(0, 0, WIDE, WIDE), phrase="both"), Hints(points=[(9, 9)])])
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-async def test_a_region_too_large_is_refused_before_a_tool_is_asked_and_its_trace_replays(tmp_path, raster, hints):
-    error = await ask(
-        str(tmp_path / "traces"), None if hints.points else "both", hints=hints, image=raster, toolbox=NoTools()
-    )
+async def refused(folder, raster, hints, tools):
+    query = None if hints.points else "both"
+    error = await ask(str(folder), query, hints=hints, image=raster, toolbox=tools)
     assert isinstance(error, ImageError)
     assert "target 1 in wide.tif has 12000 x 12000 = 144,000,000 pixels" in error.message
     assert "give a box" in error.hint
-    assert str((await replay(tmp_path / "traces" / f"{error.trace_id}.json")).error) == str(error)
+    assert str((await replay(folder / f"{error.trace_id}.json")).error) == str(error)
+
+
+async def test_a_region_too_large_is_refused_before_a_tool_is_asked_and_its_trace_replays(tmp_path, raster):
+    await refused(tmp_path, raster, Hints(box=Box(0, 0, WIDE, WIDE), phrase="both"), NoTools())
+
+
+class Clicked(WordToolbox):
+    """Answers a click with a square of a side."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+
+    async def from_points(self, handle, points, positive, earlier=None):
+        box = Box(0, 0, self.side, self.side)
+        return Masks(handle.size, (Part(box, np.ones(box.size, bool)),), np.array([0.5]))
+
+
+async def test_a_click_is_answered_by_what_its_mask_reaches_over(tmp_path, raster):
+    hints = Hints(points=[(9, 9)])
+    answer = await ask("none", None, hints=hints, image=raster, toolbox=Clicked(30))
+    assert answer.targets[0].areas.mask == 900
+    await refused(tmp_path, raster, hints, Clicked(WIDE))
 
 
 @pytest.mark.parametrize(("opened", "side", "max_pixels", "refused"), [
