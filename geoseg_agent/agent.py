@@ -105,6 +105,7 @@ class Agent:
         self._gate = Gate(self.settings.max_running, self.settings.max_queued)
         self._reading = Lane("read")
         self._writing = Lane("write")
+        self._fusing = Lane("fuse")
         folder = self.settings.traces
         self._store = None if folder == "none" else Store(Path(folder), self._writing)
         runs = steadiness or Reruns(found, tools, self.method, self._reading)
@@ -130,7 +131,7 @@ class Agent:
         await self._grounder.aclose()
         await self._tools.aclose()
         await self._writing.run(lambda: None)
-        for lane in (self._reading, self._writing):
+        for lane in (self._reading, self._writing, self._fusing):
             lane.close()
 
     async def warm_up(self) -> None:
@@ -195,7 +196,8 @@ class Agent:
         segment_one = segment_clicked if asked.clicked else segment_target
 
         async def segmented(target: Target, number: int) -> TargetMask:
-            return await segment_one(self._tools, self.method, image, hints.named(target), hints, number)
+            asked_for = self._tools, self.method, image, hints.named(target), hints, number
+            return await segment_one(*asked_for, self._fusing, self.settings.max_pixels)
 
         async with TaskGroup() as together:
             tasks = [

@@ -59,7 +59,9 @@ def tint(canvas: Rgb, target: TargetMask, view: View, colour: tuple[int, int, in
     if not mask.any():
         return
     part = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
-    part[mask] = (part[mask] * (1 - _FILL) + np.array(colour) * _FILL).astype(np.uint8)
+    for channel, value in enumerate(colour):  # by a table: floats of a large part would take 16 times its bytes
+        table = (np.arange(256) * (1 - _FILL) + value * _FILL).astype(np.uint8)
+        part[..., channel][mask] = table[part[..., channel][mask]]
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     line = max(1, round(1.6 * view.unit))
     # Around specks a strong outline would be larger than they are, and bury what lies between them.

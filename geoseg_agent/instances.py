@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geoseg_agent.components import components
 from geoseg_agent.types import Instance
-from geoseg_tools.geometry import Box, resize_nearest
+from geoseg_tools.geometry import resize_nearest
 from geoseg_tools.masks import Part, tight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geoseg_tools.arrays import Mask
+    from geoseg_tools.geometry import Box
     from geoseg_tools.masks import Masks
 
 
@@ -37,7 +39,7 @@ def instances_of(mask: Mask, parts: Masks, roi: Box, score: float | None) -> tup
         found = zip(_limited(parts, mask), scores, strict=True)
         objects = [(part, value) for part, value in found if part.pixels.any()]
     else:
-        objects = [(part, score) for part in _components(mask)]
+        objects = [(part, score) for part in components(mask)]
     return tuple(
         Instance(number, box.offset(roi), pixels, value, roi)
         for number, ((box, pixels), value) in enumerate(objects, start=1)
@@ -54,14 +56,3 @@ def _limited(parts: Masks, mask: Mask) -> Iterator[Part]:
             coarse = np.zeros(parts.size, dtype=np.bool_)
             coarse[box.slices] = pixels
             yield tight(resize_nearest(coarse, (mask.shape[0], mask.shape[1])) & mask)
-
-
-def _components(mask: Mask) -> list[Part]:
-    from scipy import ndimage  # noqa: PLC0415 - half of a second that not every import of the package should pay
-
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3), dtype=np.bool_))
-    found = []
-    for label, (rows, cols) in enumerate(ndimage.find_objects(labels), start=1):
-        box = Box(int(cols.start), int(rows.start), int(cols.stop), int(rows.stop))
-        found.append(Part(box, labels[rows, cols] == label))
-    return found

@@ -20,13 +20,14 @@ import numpy as np
 
 from geoseg_agent.errors import ToolFailed
 from geoseg_agent.instances import instances_of
+from geoseg_agent.regions import check_reach, check_region
 from geoseg_agent.tiles.grid import picking
 from geoseg_agent.types import Areas, Hints, PointHint, Similarity, Target, TargetMask
 from geoseg_tools.errors import ToolError
 from geoseg_tools.fusion import fuse
 from geoseg_tools.geometry import Box, refine, resize_nearest
 from geoseg_tools.keypoints import Keypoints, threshold_points, topk_nms
-from geoseg_tools.masks import Masks
+from geoseg_tools.masks import Masks, extent
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -34,11 +35,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_agent.imagery import Image
+    from geoseg_agent.lanes import Lane
     from geoseg_agent.method import Method
     from geoseg_agent.seams import Toolbox
     from geoseg_tools.arrays import Heat, Mask, Points, Size
     from geoseg_tools.crop import Crop
     from geoseg_tools.fusion import Rule
+
+
+AT_ONCE = 1 << 22
+"""Pixels of a region that are fused on the event loop: a few hundredths of a second at most."""
 
 
 class _Prompt(NamedTuple):
@@ -59,26 +65,49 @@ class _Routes(NamedTuple):
 
 
 async def segment_target(
-    tools: Toolbox, method: Method, image: Image, target: Target, hints: Hints, number: int
+    tools: Toolbox,
+    method: Method,
+    image: Image,
+    target: Target,
+    hints: Hints,
+    number: int,
+    lane: Lane | None = None,
+    max_pixels: int | None = None,
 ) -> TargetMask:
     """Segment target `number` (from 1) of a query on both routes and fuse them.
 
+    A large region is fused on `lane`, so that other queries go on meanwhile; the result is the same. With
+    `max_pixels`, the setting, a region of an opened image that is too large is refused.
+
     Raises:
+        ImageError: the region is too large.
         ToolFailed: a tool crashed; the other route's result is not used instead, but stays in the trace.
     """
     crop = _crop(method, image, target, number)
-    return _target_mask(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target)
+    if max_pixels is not None:
+        check_region(image, crop.roi, number, max_pixels)
+    return await _fused(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target, lane)
 
 
 async def segment_clicked(
-    tools: Toolbox, method: Method, image: Image, target: Target, hints: Hints, number: int
+    tools: Toolbox,
+    method: Method,
+    image: Image,
+    target: Target,
+    hints: Hints,
+    number: int,
+    lane: Lane | None = None,
+    max_pixels: int | None = None,
 ) -> TargetMask:
-    """Segment target `number` from the caller's points alone; any mask counts, however small.
+    """Segment target `number` from the caller's points alone; any mask counts, however small. The rest is as above.
 
     Raises:
+        ImageError: what the points are on is too large.
         ToolFailed: a tool crashed.
     """
     crop = _crop(method, image, target, number)
+    if max_pixels is not None and hints.earlier is not None:
+        check_region(image, crop.roi, number, max_pixels)
     prompt = _with_points(_NO_KEYPOINTS, crop.roi, hints.points)
     async with tools.encode(crop) as handle:
         if hints.earlier is None:
@@ -86,8 +115,10 @@ async def segment_clicked(
         else:
             earlier = hints.earlier[crop.roi.slices]
             points = await tools.from_points(handle, prompt.points, prompt.positive, earlier)
+    if max_pixels is not None:
+        check_reach(image, crop.roi, points, number, max_pixels)
     # A click on a small thing must not be lost to Eq. 6, so gamma is 0.
-    return _target_mask(_Routes(None, prompt, points, Masks(crop.size)), 0.0, crop, target)
+    return await _fused(_Routes(None, prompt, points, Masks(crop.size)), 0.0, crop, target, lane)
 
 
 def region(method: Method, box: Box, size: Size) -> Box:
@@ -99,12 +130,21 @@ def _crop(method: Method, image: Image, target: Target, number: int) -> Crop:
     return image.crop(region(method, target.box, image.size), target.box, number)
 
 
+async def _fused(found: _Routes, gamma: float, crop: Crop, target: Target, lane: Lane | None) -> TargetMask:
+    # A replay has no pixels, and counts the turns of the event loop: it does everything there.
+    if lane is None or crop.roi.area <= AT_ONCE or not crop.scene.has_pixels:
+        return _target_mask(found, gamma, crop, target)
+    return await lane.run(_target_mask, found, gamma, crop, target)
+
+
 def _target_mask(found: _Routes, gamma: float, crop: Crop, target: Target) -> TargetMask:
     """Fuse what the routes gave, within what the target is limited to."""
     roi = crop.roi
     points_mask, text_mask = _union(found.points, roi.size), _union(found.text, roi.size)
+    areas = int(np.count_nonzero(points_mask)), int(np.count_nonzero(text_mask))
     fused = fuse(points_mask, text_mask, has_keypoints=len(found.prompt.points) > 0, gamma=gamma)
-    mask = fused.mask if target.within is None else fused.mask & _placed(target.within, target.box, roi)
+    del points_mask, text_mask  # each may be as large as the image
+    mask = fused.mask if target.within is None else _limited(fused.mask, target.within, target.box, roi)
     score = _score(fused.rule, found.points, found.text)
     parts = found.text if fused.rule in {"both", "text"} else found.points
     notes = (*found.points.notes, *found.text.notes)
@@ -118,7 +158,7 @@ def _target_mask(found: _Routes, gamma: float, crop: Crop, target: Target) -> Ta
         roi=roi,
         mask=mask,
         instances=instances_of(mask, parts, roi, score),
-        areas=Areas(int(points_mask.sum()), int(text_mask.sum()), int(mask.sum())),
+        areas=Areas(*areas, int(np.count_nonzero(mask))),
         rule=fused.rule,
         score=score,
         keypoints=found.prompt.keypoints,
@@ -220,12 +260,14 @@ def _joined(each: list[Masks]) -> Masks:
     )
 
 
-def _placed(within: Mask, box: Box, roi: Box) -> Mask:
-    """A mask of `box` in the frame of `roi`; False where they do not overlap."""
+def _limited(mask: Mask, within: Mask, box: Box, roi: Box) -> Mask:
+    """What a mask of `roi` and one of `box` both hold, in the frame of `roi`."""
     canvas = np.zeros(roi.size, dtype=np.bool_)
-    common = box.intersection(roi)
+    reach = extent(mask)
+    common = None if reach is None else box.intersection(reach.offset(roi))
     if common is not None:
-        canvas[common.relative_to(roi).slices] = within[common.relative_to(box).slices]
+        here = common.relative_to(roi).slices
+        np.logical_and(mask[here], within[common.relative_to(box).slices], out=canvas[here])
     return canvas
 
 

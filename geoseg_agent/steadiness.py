@@ -88,7 +88,9 @@ class Reruns:
         with first_error():  # here, so that the step in the trace holds the error itself
             async with TaskGroup() as together:
                 tasks = [
-                    together.create_task(segment_one(self._tools, self._method, image, target, hints, number))
+                    together.create_task(
+                        segment_one(self._tools, self._method, image, target, hints, number, self._lane)
+                    )
                     for number, target in enumerate(targets, start=1)
                 ]
         return replace(answer, image=image, targets=tuple(task.result() for task in tasks)).mask

@@ -60,6 +60,10 @@ class Windowed(Scene):
         raise NoPixelsError("this scene is opened, not read")
 
     @property
+    def valid(self):
+        raise NoPixelsError("this scene is opened, not read")
+
+    @property
     def has_pixels(self):
         return True
 

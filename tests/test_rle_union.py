@@ -1,5 +1,6 @@
 """Run-lengths of large masks are made in strips, and are those of the whole canvas, character for character."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from saved_answers import answer
 from geoseg_agent.answer import as_dict
 from geoseg_agent.imagery import Image
 from geoseg_agent.trace import rle
-from geoseg_agent.trace.rle import decode_mask, encode_mask, encode_union
+from geoseg_agent.trace.rle import decode_mask, encode_mask, encode_part, encode_union
 from geoseg_tools import Box, Part
 
 
@@ -52,6 +53,21 @@ def test_a_large_mask_is_encoded_in_strips_and_decoded_as_it_was():
     mask[200:300, 50:80] = False
     mask[:, -1] = True
     assert np.array_equal(decode_mask(encode_mask(mask)), mask)
+
+
+def test_a_large_part_is_encoded_without_another_copy_of_it():
+    part = Part(Box(10, 20, 6010, 6020), np.ones((6000, 6000), bool))
+    part.pixels[100:200, 300:400] = False
+    tracemalloc.start()
+    try:
+        encoded = encode_part(part, (6100, 6200))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * rle.STRIP_PIXELS
+    canvas = np.zeros((6100, 6200), bool)
+    canvas[part.box.slices] = part.pixels
+    assert encoded == encode_mask(canvas)
 
 
 @pytest.mark.parametrize("boxes", [[], [Box(2, 2, 60, 58), Box(55, 2, 80, 58)]])

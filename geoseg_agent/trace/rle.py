@@ -42,6 +42,8 @@ def encode_part(part: Part, size: Size) -> Rle:
     """The run-lengths of a tight mask in a frame of `size` (h, w), which is never laid out."""
     height, width = size
     box, pixels = part
+    if pixels.size > STRIP_PIXELS:
+        return encode_union([part], size)
     # COCO counts down the columns: where a pixel differs from the one before it in its column, a run ends.
     framed = np.zeros((box.width, box.height + 2), dtype=np.int8)
     framed[:, 1:-1] = pixels.T

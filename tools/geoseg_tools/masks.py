@@ -101,8 +101,13 @@ class Masks:
 
 def tight(mask: Mask) -> Part:
     """The (h, w) bool mask as a part: the smallest box with all of its pixels, and a copy of what is in it."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    box = extent(mask)
+    if box is None:
         return Part(Box(0, 0, 1, 1), np.zeros((1, 1), dtype=np.bool_))
-    box = Box(int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1)
     return Part(box, mask[box.slices].copy())
+
+
+def extent(mask: Mask) -> Box | None:
+    """The smallest box with all pixels of the (h, w) bool mask, None of an empty one; the mask is only read."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return Box(int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None

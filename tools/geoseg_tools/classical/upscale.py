@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from geoseg_tools.geometry import Box
+from geoseg_tools.masks import extent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,10 +78,11 @@ def window(values: Map, size: Size, box: Box) -> Map:
 
 
 def tight(mask: Mask, box: Box) -> tuple[Box, Mask] | None:
-    """A mask in the frame of a box, cut to its smallest box of the scene; None for an empty mask."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    """A mask in the frame of a box, cut to its smallest box of the scene; None for an empty mask.
+
+    Where there is nothing to cut it is the mask itself.
+    """
+    inner = extent(mask)
+    if inner is None:
         return None
-    y1, y2, x1, x2 = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
-    inner = Box(box.x1 + x1, box.y1 + y1, box.x1 + x2, box.y1 + y2)
-    return inner, mask[y1:y2, x1:x2].copy()
+    return inner.offset(box), mask if inner.size == mask.shape else mask[inner.slices].copy()
