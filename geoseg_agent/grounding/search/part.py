@@ -12,14 +12,14 @@ from geoseg_tools.crop import Scene, View
 
 if TYPE_CHECKING:
     from geoseg_agent.types import GroundingReply
-    from geoseg_tools.arrays import Rgb, Size
+    from geoseg_tools.arrays import Mask, Rgb, Size
     from geoseg_tools.geometry import Box
 
 
 class WindowScene(Scene):
     """A window of a scene; nothing is copied, and nothing is read before it is looked at.
 
-    Its digest is that of the parent's digest and the window. Its validity is that of `view`.
+    Its digest is that of the parent's digest and the window. Its validity is that of `view` and `seen`.
 
     Args:
         parent: the scene.
@@ -42,6 +42,10 @@ class WindowScene(Scene):
     def view(self, window: Box, at_least: Size | None = None) -> View:
         """As `Scene.view`."""
         return self.parent.view(window.offset(self.window), at_least)
+
+    def seen(self, window: Box) -> Mask | None:
+        """As `Scene.seen`."""
+        return self.parent.seen(window.offset(self.window))
 
     @property
     def has_pixels(self) -> bool:
