@@ -17,8 +17,8 @@ from geoseg_agent.trace.recover import recover
 from geoseg_agent.trace.resume import paid_replies
 from geoseg_agent.trace.store import load
 
-KILLS = 3
-PICTURES = 7
+KILLS = 2
+PICTURES = 5
 SUPPORT = Path(__file__).parent / "support"
 
 

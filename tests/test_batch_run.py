@@ -14,11 +14,13 @@ from mllm_server import MllmServer
 
 from geoseg_agent.batch.engines import LocalEngine, WorkerLost
 from geoseg_agent.batch.layer import FIELDS, write_layer
+from geoseg_agent.batch.outcome import failed
 from geoseg_agent.batch.results import load_results
 from geoseg_agent.batch.run import run
 from geoseg_agent.batch.sources import Source
 from geoseg_agent.batch.summary import write_summary
 from geoseg_agent.errors import ConfigError, DatasetError, EndpointError
+from geoseg_agent.runs.failure import Failure
 from geoseg_agent.trace.rle import decode_mask
 from geoseg_agent.trace.store import load
 
@@ -241,6 +243,20 @@ async def test_a_dead_endpoint_ends_the_batch_and_its_failures_do_not_count(tmp_
         results = await ran(source, folder, chosen, ("halls",), at_once=1)
         assert server.completions == 18 + 18
     assert {result.status for result in results.values()} == {"not_found"}
+
+
+async def test_what_fails_beside_those_that_end_a_batch_does_not_count_either(tmp_path, folder):
+    class Broken(LocalEngine):
+        async def answer(self, task):
+            return failed(task.item, Failure(code="endpoint", message="gone"))
+
+    source = scenes(tmp_path / "in", 20)
+    with pytest.raises(EndpointError, match="16 items failed one after the other"):
+        await ran(source, folder, words(), engine=Broken(words(), 20))
+    assert lines(folder) == {}
+    engine = Counting(words(), 4)
+    await ran(source, folder, words(), engine=engine)
+    assert len(engine.asked) == 20
 
 
 async def test_files_of_single_answers_are_written_where_they_are_wanted(tmp_path, folder):

@@ -44,8 +44,15 @@ def windows(trace):
     return [step.input.window for step in trace.steps if step.seam == "sent"]
 
 
-@pytest.mark.parametrize("dialect", ["tool", "json_schema", "json_object", "plain"])
-@pytest.mark.parametrize("frame", ["norm1000", "pixels", "norm1000-yxyx"])
+@pytest.mark.parametrize(
+    ("dialect", "frame"),
+    [
+        ("tool", "pixels"),
+        ("json_schema", "norm1000"),
+        ("json_object", "norm1000-yxyx"),
+        ("plain", "norm1000"),
+    ],
+)
 async def test_a_small_target_is_boxed_within_two_pixels_after_two_rounds(dialect, frame):
     looker = Looker(Speaks(frame), widths=(25,))
     async with MllmServer("sglang", script=looker) as server:
@@ -77,7 +84,7 @@ async def test_a_model_that_is_cautious_looks_twice_and_the_last_round_offers_no
     assert max(size for window, size in image.scene.looks if window.area > 5000**2) < (3000, 3000)
 
 
-@pytest.mark.parametrize("kind", ["ollama", "transformers", "llama.cpp", "lmstudio", "llama-cpp-python", "hosted"])
+@pytest.mark.parametrize("kind", ["ollama", "transformers", "llama.cpp", "hosted"])
 async def test_servers_that_ignore_or_enforce_parts_of_it(kind):
     looker = Looker(Speaks("norm1000"), widths=(25,), kind=KINDS[kind])
     async with MllmServer(kind, script=looker) as server:
@@ -129,7 +136,7 @@ async def test_a_model_that_would_look_closer_for_ever_must_answer_in_the_last_r
     def forever(asked):
         return handed(asked, wish([100, 100, 600, 600])) if offered(asked) else None
 
-    image = drawn((40_000, 40_000), ((10_000, 10_000, 12_000, 12_000), RED))
+    image = drawn((12_000, 12_000), ((2000, 2000, 2200, 2200), RED))
     async with MllmServer(script=forever) as server:
         found = await answer(server, image=image, zoom_rounds=3)
     assert server.completions == 4

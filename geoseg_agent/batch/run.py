@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from geoseg_agent.batch.sources import Source
     from geoseg_agent.runs.tally import Tally
     from geoseg_agent.settings import Settings
-    from geoseg_agent.trace.model import Trace
+    from geoseg_agent.trace.model import ErrorRecord, Trace
 
 LOST: Final = "worker_lost"
 TRIES: Final = 3
@@ -146,6 +146,7 @@ class _Batch:
         self.done = self.failed = 0
         self.streak: list[ItemResult] = []
         self.starting, self.started = asyncio.Lock(), False
+        self.keeping, self.gave_up = asyncio.Lock(), False
 
     async def go(self, *, retry: bool) -> None:
         if retry:
@@ -258,10 +259,11 @@ class _Batch:
             item = next((wanted[key] for key in self._asked(trace, places) if key in wanted), None)
             if item is None or item.number not in waiting:
                 continue
-            if trace.status != "interrupted" and self.folder.plan.save == "none":
+            if trace.status != "interrupted" and self.folder.plan.save == "none" and not _is_broken(trace.error):
                 del waiting[item.number]
                 await self._keep(await self.io.run(outcome_of, item, trace), fresh=False)
-            # What was interrupted before a failure that is asked anew has led to that failure.
+            # A failure of endpoint or tools may have ended the batch, and has no line for that. What was interrupted
+            # before a failure that is asked anew has led to that failure.
             elif trace.id > self.known.again.get(item.number, "") and (paid := paid_replies(trace)):
                 begun[item.number] = max(begun.get(item.number, (0, "")), (paid, trace.id))
         return {number: trace_id for number, (_, trace_id) in begun.items()}
@@ -313,16 +315,20 @@ class _Batch:
         return best and best[1]
 
     async def _keep(self, answered: Answered, *, fresh: bool = True) -> None:
-        result = await self.io.run(self.folder.append, answered)
-        self.done += 1
-        self.failed += result.status == "failed"
-        if fresh:
-            self.pace.add(result)
-        self.told(self.pace.tally(self.done, self.failed))
-        broken = result.error is not None and result.error.code in BROKEN
-        self.streak = [*self.streak, result] if broken else []
-        if len(self.streak) >= GIVE_UP:
-            await self._give_up()
+        broken = _is_broken(answered.result.error)
+        async with self.keeping:
+            if broken and self.gave_up:  # it failed beside those that ended the batch, and is asked again like them
+                return
+            result = await self.io.run(self.folder.append, answered)
+            self.done += 1
+            self.failed += result.status == "failed"
+            if fresh:
+                self.pace.add(result)
+            self.told(self.pace.tally(self.done, self.failed))
+            self.streak = [*self.streak, result] if broken else []
+            if len(self.streak) >= GIVE_UP:
+                self.gave_up = True
+                await self._give_up()
 
     async def _give_up(self) -> None:
         """Stop, and forget the failures that had one cause, so that the batch goes on with these items.
@@ -339,6 +345,11 @@ class _Batch:
             f"{GIVE_UP} items failed one after the other, the last with: {last.message}",
             hint="mend what is broken and start the same command: it goes on, and asks them once more",
         )
+
+
+def _is_broken(error: Failure | ErrorRecord | None) -> bool:
+    """Whether it is a failure of endpoint or tools, which says more of them than of the item."""
+    return error is not None and error.code in BROKEN
 
 
 def hash_of(trace_id: str) -> int:

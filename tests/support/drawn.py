@@ -41,12 +41,12 @@ class DrawnScene(Scene):
         for box, colour in self.things:
             share = _share(box, window, size)[..., None]
             pixels += share * (np.float32(colour) - pixels)
-        return View(np.rint(pixels).astype(np.uint8), self._valid_in(window, size))
+        return View(np.rint(pixels).astype(np.uint8), self._valid_of(window, size))
 
     def seen(self, window):
-        return self._valid_in(window, window.size)
+        return self._valid_of(window, window.size)
 
-    def _valid_in(self, window, size):
+    def _valid_of(self, window, size):
         return None if self.inside is None else _share(self.inside, window, size) >= 1
 
 
