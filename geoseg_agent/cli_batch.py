@@ -188,4 +188,5 @@ def _tell_failures(folder: Path, summary: Summary) -> None:
                 break
     if summary.failed:
         more = f"; {summary.failed - _SHOWN} more are in batch.jsonl" if summary.failed > _SHOWN else ""
-        note(f"{summary.failed} items failed{more}; the same command with --retry asks them again")
+        failed = f"{summary.failed} item{'s' if summary.failed > 1 else ''} failed"
+        note(f"{failed}{more}; the same command with --retry asks them again")
