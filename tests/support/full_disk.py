@@ -3,6 +3,9 @@
 import resource
 import signal
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # a safe path leaves the folder of the script out
 
 from saved_answers import wordy
 
