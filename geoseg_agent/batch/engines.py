@@ -15,7 +15,7 @@ from geoseg_agent.errors import ConfigError, GeoSegError, InputError, first_erro
 from geoseg_agent.export import save
 from geoseg_agent.lanes import Lane
 from geoseg_agent.runs.failure import Failure
-from geoseg_agent.runs.freed import give_back
+from geoseg_agent.runs.freed import keep_large_blocks_apart
 from geoseg_agent.runs.lent import Borrowed
 from geoseg_agent.runs.lines import put_file
 from geoseg_agent.trace.codec import INTERNAL
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.settings import Settings
-
-
-FREED_AFTER = 16
-"""Memory that was freed is given back to the system after every so many items."""
 
 
 class Task(NamedTuple):
@@ -109,10 +105,10 @@ class LocalEngine:
         self._tools: Toolbox | None = None
         self._grounder: Grounder | None = None
         self._endpoint: Endpoint | None = None
-        self._answered = 0
 
     async def start(self) -> None:
         """As `Engine.start`."""
+        keep_large_blocks_apart()
         self._tools = toolbox_of(self.settings)
         if asks_model(self.settings):
             self._endpoint = model_endpoint(self.settings)
@@ -135,13 +131,6 @@ class LocalEngine:
 
     async def answer(self, task: Task) -> Answered:
         """As `Engine.answer`; never raises WorkerLost."""
-        found = await self._answer(task)
-        self._answered += 1
-        if self._answered % FREED_AFTER == 0:
-            await self._io.run(give_back)
-        return found
-
-    async def _answer(self, task: Task) -> Answered:
         async with self._agent(task) as agent:
             try:
                 with first_error():
