@@ -22,6 +22,9 @@ SAMPLE_PIXELS = 4_000_000
 """Larger images are sampled on a regular grid of about this many pixels for their percentiles."""
 
 
+_NARROWEST = 255 / float(np.finfo(np.float64).max)
+
+
 class Span(NamedTuple):
     """The values of one band that become 0 and 255, in the band's own units."""
 
@@ -64,6 +67,7 @@ def to_uint8(values: NDArray[Any], span: Span, valid: Mask) -> NDArray[np.uint8]
     np.clip(scaled, span.low, span.high, out=scaled)
     scaled /= 2
     scaled -= low
-    scaled *= 255 / width if 255 / width < np.inf else 0.0
+    # A band whose width is next to nothing counts as one without contrast: half of it may even be zero.
+    scaled *= 255 / width if width > _NARROWEST else 0.0
     scaled += 0.5
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)

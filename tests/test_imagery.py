@@ -10,22 +10,17 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from PIL import Image as Pillow
 from PIL import ImageOps
 from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp
+from rasters import write as geotiff
 
 import geoseg_tools
 from geoseg_agent.errors import ImageError
 from geoseg_agent.georeference import Georeference
 from geoseg_agent.imagery import Image, as_image, read_image
-from geoseg_agent.stretch import Span, span_of, to_uint8
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-UTM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_600_000)
 
 
 @pytest.fixture
@@ -36,21 +31,6 @@ def rng():
 @pytest.fixture
 def rgb(rng):
     return rng.integers(0, 256, (24, 31, 3)).astype(np.uint8)
-
-
-def geotiff(path, bands, *, interpretation=None, mask=None, **profile):
-    """Write `bands` (n, h, w) as a GeoTIFF."""
-    count, height, width = bands.shape
-    given_ = {"crs": "EPSG:32632", "transform": UTM} | profile
-    with rasterio.open(
-        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype, **given_
-    ) as dataset:
-        dataset.write(bands)
-        if interpretation:
-            dataset.colorinterp = [ColorInterp[name] for name in interpretation]
-        if mask is not None:
-            dataset.write_mask(mask)
-    return path
 
 
 def planes(rgb):
@@ -179,45 +159,6 @@ def test_nan_and_infinity_are_invalid_and_leave_the_stretch_alone(tmp_path, rng)
     assert np.array_equal(image.valid, np.isfinite(band[0]))
     assert image.stretch == (tuple(np.percentile(clean[0, 5:], (2, 98), method="nearest").astype(float)),)
     assert (image.pixels[:5] == 0).all()
-
-
-def test_bands_without_contrast_are_black(tmp_path):
-    bands = np.full((3, 9, 9), 700, np.uint16)
-    bands[1, 4, 4] = 900
-    image = read_image(geotiff(tmp_path / "a.tif", bands))
-    assert image.stretch == ((700, 700), (700, 900), (700, 700))
-    assert (image.pixels[..., 0] == 0).all()
-    assert image.pixels[4, 4, 1] == 255
-
-
-def test_large_images_are_sampled_for_their_stretch(tmp_path):
-    ramp = np.add.outer(np.arange(2400), np.arange(2000)).astype(np.int16)[None]
-    image = read_image(geotiff(tmp_path / "a.tif", ramp, tiled=True, blockxsize=256, blockysize=256))
-    assert image.stretch == (tuple(np.percentile(ramp[0, ::2, ::2], (2, 98), method="nearest")),)
-
-
-@given(
-    hnp.arrays(
-        st.sampled_from([np.uint16, np.int32, np.int64, np.float32, np.float64]),
-        hnp.array_shapes(min_dims=1, max_dims=1, max_side=50),
-        elements=None,
-    )
-)
-def test_a_stretch_is_monotone_and_uses_its_ends(values):
-    good = np.isfinite(values)
-    span = span_of(values[good])
-    grey = to_uint8(values, span, good)
-    assert (grey[~good] == to_uint8(np.array([span.low]), span, np.array([True]))[0]).all()
-    order = np.argsort(values[good], kind="stable")
-    assert (np.diff(grey[good][order].astype(int)) >= 0).all()
-    if good.any() and span.high / 2 - span.low / 2 > 1e-300:
-        assert grey[good].min() == 0
-        assert grey[good].max() == 255
-
-
-def test_the_widest_range_does_not_overflow():
-    values = np.array([-1.7e308, 0.0, 1.7e308])
-    assert to_uint8(values, Span(-1.7e308, 1.7e308), np.ones(3, bool)).tolist() == [0, 128, 255]
 
 
 def test_nodata_means_every_shown_band_has_it(tmp_path, rgb):
