@@ -1,16 +1,14 @@
 """`geoseg batch` killed with replies in the air: nothing finished is computed again, nothing paid asked again."""
 
 import asyncio
-import contextlib
 import json
-import os
 import random
-import sys
 from pathlib import Path
 
 from batch_data import lines, same
 from bench_data import two_boxes
 from command_line import here
+from killing import asked, child, replies
 from mllm_server import MllmServer
 
 from geoseg_agent.trace.recover import recover
@@ -23,7 +21,7 @@ SUPPORT = Path(__file__).parent / "support"
 
 
 def command(data, folder, server):
-    """The arguments and the environment of a batch of its own query for each picture, four of them broken."""
+    """The arguments and the environment of a batch over the table of questions."""
     environment = {
         "GEOSEG_BASE_URL": server.base_url,
         "GEOSEG_DIALECT": "json_schema",
@@ -48,13 +46,7 @@ def table(tmp_path):
 
 async def started(data, folder, server):
     """A batch in a process that can be killed."""
-    arguments, environment = command(data, folder, server)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GEOSEG_")}
-    kept |= environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SUPPORT)}
-    main, pipe = "from geoseg_agent.cli import main; main()", asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", main, *arguments, env=kept, cwd=data.parent, stdout=pipe, stderr=pipe
-    )
+    return await child(*command(data, folder, server), data.parent)
 
 
 async def ended(data, folder, server):
@@ -63,21 +55,6 @@ async def ended(data, folder, server):
     done = await asyncio.to_thread(here, *arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def asked(server, queries, begin):
-    """The queries of the requests since number `begin`."""
-    found = (one.raw.decode() for one in server.requests[begin:] if one.kind == "completion")
-    return [next(query for query in queries if query in text) for text in found]
-
-
-def replies(folder):
-    """How many replies are on the disk, in journals and traces."""
-    count = 0
-    for path in (folder / "traces").glob("*/*.j*"):
-        with contextlib.suppress(FileNotFoundError):  # a journal that has just become a trace
-            count += path.read_bytes().count(b'"request_id"')
-    return count
 
 
 def paid_for(folder):
@@ -97,9 +74,9 @@ async def test_after_kills_the_batch_is_the_same_and_no_reply_is_paid_for_twice(
         assert "(bad_image)" in done.stderr
         paid, finished = set(), {}
         for _ in range(KILLS):
-            begin, before = len(server.requests), replies(folder)
+            begin, before = len(server.requests), replies(folder / "traces")
             child = await started(data, folder, server)
-            while replies(folder) <= before and child.returncode is None:  # noqa: ASYNC110 - a disk has no bell
+            while replies(folder / "traces") <= before and child.returncode is None:  # noqa: ASYNC110 - a disk has no bell
                 await asyncio.sleep(0.01)
             await asyncio.sleep(chance.uniform(0, 0.1))
             child.kill()

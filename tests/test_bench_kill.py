@@ -1,14 +1,12 @@
 """`geoseg bench run` killed with its replies in the air: nothing that was paid for is asked for again."""
 
 import asyncio
-import contextlib
 import json
-import os
 import random
-import sys
 
 from bench_data import two_boxes
 from command_line import here
+from killing import asked, child, replies
 from mllm_server import MllmServer
 
 from geoseg_agent.bench.datasets import open_pairs
@@ -34,13 +32,7 @@ def command(data, folder, server):
 
 async def started(data, folder, server):
     """A run in a process that can be killed."""
-    arguments, environment = command(data, folder, server)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GEOSEG_")}
-    kept |= environment | {"OMP_NUM_THREADS": "1"}
-    main, pipe = "from geoseg_agent.cli import main; main()", asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", main, *arguments, env=kept, cwd=data.parent, stdout=pipe, stderr=pipe
-    )
+    return await child(*command(data, folder, server), data.parent)
 
 
 async def ended(data, folder, server):
@@ -48,21 +40,6 @@ async def ended(data, folder, server):
     arguments, environment = command(data, folder, server)
     done = await asyncio.to_thread(here, *arguments, **environment)
     assert done.returncode == 0, done.stderr
-
-
-def asked(server, queries, begin):
-    """The queries of the requests since number `begin`."""
-    found = (one.raw.decode() for one in server.requests[begin:] if one.kind == "completion")
-    return [next(query for query in queries if query in text) for text in found]
-
-
-def replies(folder):
-    """How many replies are on the disk, in journals and traces; those taken over count again."""
-    count = 0
-    for path in (folder / "traces").glob("*.j*"):
-        with contextlib.suppress(FileNotFoundError):  # a journal that has just become a trace
-            count += path.read_bytes().count(b'"request_id"')
-    return count
 
 
 def traces(folder):
@@ -78,9 +55,9 @@ async def test_after_kills_the_summary_is_the_same_and_no_reply_is_paid_for_twic
         assert sorted(asked(server, queries, 0)) == sorted(queries)
         paid = set()
         for _ in range(KILLS):
-            begin, before = len(server.requests), replies(run)
+            begin, before = len(server.requests), replies(run / "traces")
             child = await started(data, run, server)
-            while replies(run) <= before and child.returncode is None:  # noqa: ASYNC110 - a disk has no bell
+            while replies(run / "traces") <= before and child.returncode is None:  # noqa: ASYNC110 - a disk has no bell
                 await asyncio.sleep(0.01)
             await asyncio.sleep(chance.uniform(0, 0.1))
             child.kill()

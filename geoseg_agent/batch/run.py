@@ -22,10 +22,10 @@ from geoseg_agent.batch.folder import BatchFolder, left_over
 from geoseg_agent.batch.items import Item, Refused, items_of
 from geoseg_agent.batch.outcome import failed, outcome_of
 from geoseg_agent.batch.plan import PART, BatchPlan, Save, list_items
-from geoseg_agent.errors import DatasetError, EndpointError, ToolFailed, first_error
+from geoseg_agent.errors import DatasetError, first_error
 from geoseg_agent.lanes import Lane
 from geoseg_agent.runs.failure import Failure
-from geoseg_agent.runs.lent import BROKEN, GIVE_UP
+from geoseg_agent.runs.lent import BROKEN, GIVE_UP, gave_up
 from geoseg_agent.runs.same_model import check_model, prompt_said
 from geoseg_agent.runs.tally import Pace
 from geoseg_agent.trace.resume import paid_replies
@@ -340,11 +340,7 @@ class _Batch:
         await self.io.run(self.folder.retire, lambda result: result.number in fresh)
         last = self.streak[-1].error
         assert last is not None  # noqa: S101 - for the type checker; only failures are in a streak
-        kind = EndpointError if last.code == EndpointError.code else ToolFailed
-        raise kind(
-            f"{GIVE_UP} items failed one after the other, the last with: {last.message}",
-            hint="mend what is broken and start the same command: it goes on, and asks them once more",
-        )
+        raise gave_up(last, "items")
 
 
 def _is_broken(error: Failure | ErrorRecord | None) -> bool:

@@ -21,15 +21,13 @@ from geoseg_agent.bench.run_folder import RunFolder
 from geoseg_agent.errors import (
     ConfigError,
     DatasetError,
-    EndpointError,
     GeoSegError,
-    ToolFailed,
     first_error,
 )
 from geoseg_agent.guard import declared
 from geoseg_agent.lanes import Lane
 from geoseg_agent.runs.leftovers import names_of
-from geoseg_agent.runs.lent import BROKEN, GIVE_UP, Borrowed
+from geoseg_agent.runs.lent import BROKEN, GIVE_UP, Borrowed, gave_up
 from geoseg_agent.runs.same_model import check_model, prompt_said
 from geoseg_agent.runs.tally import Pace
 from geoseg_agent.trace.resume import ResumedEndpoint, paid_replies
@@ -251,8 +249,4 @@ class _Run:
         self.results = await self.io.run(self.folder.retire, self.results, fresh)
         last = self.streak[-1].error
         assert last is not None  # noqa: S101 - for the type checker; only failures are in a streak
-        kind = EndpointError if last.code == EndpointError.code else ToolFailed
-        raise kind(
-            f"{GIVE_UP} pairs failed one after the other, the last with: {last.message}",
-            hint="mend what is broken and start the same command: it goes on, and asks them once more",
-        )
+        raise gave_up(last, "pairs")
