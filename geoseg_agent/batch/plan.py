@@ -8,11 +8,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from geoseg_agent.batch.items import Item, Refused, items_of
 from geoseg_agent.errors import DatasetError
-from geoseg_agent.runs.lines import told
+from geoseg_agent.runs.plan_file import read_plan
 from geoseg_agent.runs.same_settings import settings_differ, values_differ
 from geoseg_agent.trace.record_base import Record
 
@@ -89,18 +89,7 @@ def load_plan(folder: Path) -> BatchPlan:
     Raises:
         DatasetError: there is no batch, or one of another version.
     """
-    file = folder / NAME
-    try:
-        return BatchPlan.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise DatasetError(
-            f"{folder} holds no batch: {NAME}: {error.strerror or error}", hint="make one with `geoseg batch`"
-        ) from error
-    except ValidationError as error:
-        raise DatasetError(
-            f"{file} is no plan of a batch: {told(error)}",
-            hint="put back the file that was there, or name a new folder with --out",
-        ) from error
+    return read_plan(folder / NAME, BatchPlan, run="batch", command="geoseg batch")
 
 
 class Listing(NamedTuple):

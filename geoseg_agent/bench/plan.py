@@ -6,11 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from geoseg_agent.bench.datasets import open_pairs
-from geoseg_agent.errors import DatasetError
-from geoseg_agent.runs.lines import told
+from geoseg_agent.runs.plan_file import read_plan
 from geoseg_agent.runs.same_settings import settings_differ, values_differ
 from geoseg_agent.trace.record_base import Record
 
@@ -95,18 +94,7 @@ def load_plan(folder: Path) -> Plan:
     Raises:
         DatasetError: there is no run, or one of another version.
     """
-    file = folder / NAME
-    try:
-        return Plan.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise DatasetError(
-            f"{folder} holds no run: {NAME}: {error.strerror or error}", hint="make one with `geoseg bench run`"
-        ) from error
-    except ValidationError as error:
-        raise DatasetError(
-            f"{file} is no plan of a run: {told(error)}",
-            hint="put back the file that was there, or name a new folder with --out",
-        ) from error
+    return read_plan(folder / NAME, Plan, run="run", command="geoseg bench run")
 
 
 def source_of(dataset: Dataset[Pair], path: Path, *, split: str | None = None, images: Path | None = None) -> Source:
