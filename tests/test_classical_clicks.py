@@ -100,7 +100,7 @@ def test_only_the_canvases_of_the_last_scenes_are_kept() -> None:
 
 
 def test_the_scene_used_last_is_forgotten_last() -> None:
-    kept = Kept(2, lambda of: [of.digest])
+    kept = Kept(2, lambda of: [of.digest], lambda of: of.digest)
     one, two, three = (Scene((1, 1), name, np.zeros((1, 1, 3), np.uint8)) for name in "abc")
     first = kept.of(one)
     kept.of(two)
@@ -119,7 +119,7 @@ def test_threads_that_ask_for_one_scene_at_once_get_one_value() -> None:
         made.append(of.digest)
         return [of.digest]
 
-    kept = Kept(2, make)
+    kept = Kept(2, make, lambda of: of.digest)
     of = Scene((1, 1), "one", np.zeros((1, 1, 3), np.uint8))
     with ThreadPoolExecutor(4) as pool:
         values = list(pool.map(kept.of, [of] * 4))

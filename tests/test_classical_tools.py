@@ -114,6 +114,18 @@ def test_evidence_that_disagrees_with_the_box_is_left_out() -> None:
     assert overlap(known.masks[0], free.masks[0]) > 0.95
 
 
+def test_evidence_that_disagrees_with_the_box_makes_no_keypoint() -> None:
+    # A corner of the lake lies in the box; what stands out there is the blob.
+    scene = painted()
+    box = Box(190, 140, 400, 310)
+    crop = crop_of(box, scene)
+    assert not TOOLS.similarity(crop, "lake").any()
+    # Where nothing is known of the surroundings there is nothing to contradict the words.
+    everything = whole(scene.size)
+    heat = TOOLS.similarity(Crop(scene, everything, everything), "lake")
+    assert heat[: heat.shape[0] // 2].max() > TOOL_DEFAULTS["tau"]
+
+
 def test_one_click_without_a_box_grows_by_colour() -> None:
     scene = painted()
     crop = Crop(scene, whole(scene.size), whole(scene.size))

@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoseg_tools.classical.cache import canvas_of
+from geoseg_tools.classical.cache import boxed_of, canvas_of, surroundings
 from geoseg_tools.classical.canvas import Canvas
-from geoseg_tools.classical.layer import Layer, layer_of
 from geoseg_tools.classical.upscale import above
-from geoseg_tools.geometry import Box
 from geoseg_tools.masks import Masks, tight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_tools.arrays import Mask, Points
+    from geoseg_tools.classical.boxed import Boxed
+    from geoseg_tools.classical.layer import Layer
     from geoseg_tools.classical.ops import Map
     from geoseg_tools.crop import Crop
 
-_PADDING = 0.5
-_LEAST_PADDING = 10
 _SURROUNDINGS = 0.15
 
 
@@ -34,33 +32,19 @@ class Encoded:
     crop: Crop
 
     @cached_property
+    def boxed(self) -> Boxed:
+        """The box on superpixels of itself and, where there is room, of half of it on every side."""
+        return boxed_of(self.crop)
+
+    @property
     def layer(self) -> Layer:
-        """Superpixels of the box and, where there is room, half of it on every side."""
-        return layer_of(self.crop.scene, self.window)
+        """The superpixels around the box."""
+        return self.boxed.layer
 
     @cached_property
     def canvas(self) -> Canvas:
         """What is clicked on: the layer of the box, or a finer one of the whole scene where no box is known."""
-        return Canvas(self.layer) if self.boxed else canvas_of(self.crop.scene)
-
-    @cached_property
-    def window(self) -> Box:
-        """The RoI and the surroundings that the box is judged against, absolute pixels."""
-        box, (height, width) = self.crop.box, self.crop.scene.size
-        x = max(_LEAST_PADDING, round(_PADDING * box.width))
-        y = max(_LEAST_PADDING, round(_PADDING * box.height))
-        roi = self.crop.roi
-        return Box(
-            max(0, min(roi.x1, box.x1 - x)),
-            max(0, min(roi.y1, box.y1 - y)),
-            min(width, max(roi.x2, box.x2 + x)),
-            min(height, max(roi.y2, box.y2 + y)),
-        )
-
-    @property
-    def boxed(self) -> bool:
-        """Whether there is anything around the box to tell it from."""
-        return self.window.area - self.crop.box.area >= _SURROUNDINGS * self.window.area
+        return Canvas(self.layer) if surrounded(self.crop) else canvas_of(self.crop.scene)
 
     def cells(self, layer: Layer, points: Points) -> NDArray[np.int64]:
         """(n, 2) int64 x, y in pixels of a layer, of `points` (n, 2) int64 in pixels of the RoI."""
@@ -89,3 +73,9 @@ class Encoded:
     def nothing(self, notes: tuple[str, ...] = ()) -> Masks:
         """No mask of the RoI."""
         return Masks(self.crop.size, (), np.zeros(0), notes)
+
+
+def surrounded(crop: Crop) -> bool:
+    """Whether there is anything around the box to tell it from."""
+    window = surroundings(crop)
+    return window.area - crop.box.area >= _SURROUNDINGS * window.area

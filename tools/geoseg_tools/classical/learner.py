@@ -11,7 +11,7 @@ to move pixels of a mask.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
@@ -46,7 +46,7 @@ def basis(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def learn(
-    design: NDArray[np.float32], target: NDArray[np.float64], weight: NDArray[np.float64]
+    design: NDArray[np.float32], target: NDArray[np.floating[Any]], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Probabilities of all regions from soft labels on some of them.
 

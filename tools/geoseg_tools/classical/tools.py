@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from geoseg_tools.classical.boxmode import GATE, Marks, explains, foreground, within
-from geoseg_tools.classical.cache import evidence_of
+from geoseg_tools.classical.boxed import GATE, Marks
+from geoseg_tools.classical.boxmode import foreground
+from geoseg_tools.classical.cache import boxed_of, evidence_of
 from geoseg_tools.classical.correct import correct
-from geoseg_tools.classical.encoded import Encoded
+from geoseg_tools.classical.encoded import Encoded, surrounded
 from geoseg_tools.classical.heat import heat, sample
 from geoseg_tools.classical.parser import read
 from geoseg_tools.classical.points import grow, regress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from geoseg_tools.arrays import Heat, Mask, Points
     from geoseg_tools.classical.boxmode import Foreground
+    from geoseg_tools.classical.ops import Map
     from geoseg_tools.crop import Crop
     from geoseg_tools.masks import Masks
 
@@ -38,13 +40,18 @@ class ClassicalTools:
     """
 
     def similarity(self, crop: Crop, phrase: str) -> Heat:
-        """(gh, gw) float32 absolute evidence 0..1, at most 64 x 64; all zero for a phrase that is not known."""
+        """(gh, gw) float32 absolute evidence 0..1, at most 64 x 64.
+
+        All zero for a phrase that is not known, and where the box contradicts what is known of it: evidence that
+        counts for nothing in one route must not place the points of the other.
+        """
         evidence = evidence_of(crop.scene)
         reading = read(phrase)
         if not reading.concepts or evidence.blank:
             return np.zeros((min(64, crop.size[0]), min(64, crop.size[1])), np.float32)
         values = evidence.target(reading.concepts, reading.colours)
-        return heat(values, evidence.features.gmax, crop.scene.size, crop.roi)
+        grid = heat(values, evidence.features.gmax, crop.scene.size, crop.roi)
+        return np.zeros_like(grid) if _contradicted(crop, values) else grid
 
     def encode(self, crop: Crop) -> Encoded:
         """The crop, ready for both prompts; the work is done by the first of them."""
@@ -68,10 +75,10 @@ class ClassicalTools:
         inside = np.setdiff1d(marked[positive], outside)
         if earlier is not None:
             return correct(encoded, inside, outside, earlier)
-        if encoded.boxed:
+        if surrounded(encoded.crop):
             # Without a negative point the box knows better than a kernel how far its target reaches.
             belief = regress(canvas, inside, outside) if len(outside) else None
-            return _cut(encoded, foreground(layer, encoded.crop.box, marks=Marks(inside, outside, belief)))
+            return _cut(encoded, foreground(encoded.boxed, marks=Marks(inside, outside, belief)))
         if len(points) == 1:
             mask = grow(layer, cells).astype(np.float32)
             return encoded.answer(encoded.above(layer, mask, 0.5), 0.5)
@@ -82,27 +89,36 @@ class ClassicalTools:
 
     def from_text(self, encoded: Encoded, phrase: str) -> Masks:
         """What the phrase names inside the box; the box's foreground where the phrase is not known."""
-        crop, layer = encoded.crop, encoded.layer
+        crop, boxed, layer = encoded.crop, encoded.boxed, encoded.layer
         reading = read(phrase)
         if not reading.concepts:
             note = (
                 f"The offline tools do not know {phrase!r}: the mask is whatever stands out in the box. "
                 "GEOSEG_TOOLS=module:factory puts tools in their place that read any phrase."
             )
-            return _cut(encoded, foreground(layer, crop.box), (note,))
+            return _cut(encoded, foreground(boxed), (note,))
         scene, shape = crop.scene, layer.valid.shape
         evidence = evidence_of(scene)
         here = sample(evidence.target(reading.concepts, reading.colours), scene.size, layer.window, shape)
-        found = foreground(layer, crop.box, here)
+        found = foreground(boxed, here)
         refused = found.agreement is not None and found.agreement < GATE
         if refused and crop.box.area >= _WIDE * scene.size[0] * scene.size[1]:
             if not reading.selective:
                 learnt = evidence.target(reading.concepts, (), learnt=True)
                 here = np.maximum(here, sample(learnt, scene.size, layer.window, shape))
-            if explains(layer, crop.box, here):
+            if boxed.explained_by(here):
                 # Roads, rows of houses: the box gives their extent, not their shape; a learner is at a loss.
-                return encoded.answer(encoded.above(layer, here * within(layer, crop.box), 0.5), found.expected)
+                return encoded.answer(encoded.above(layer, here * boxed.within, 0.5), found.expected)
         return _cut(encoded, found)
+
+
+def _contradicted(crop: Crop, evidence: Map) -> bool:
+    """Whether evidence, of the scene at working size, is neither what stands out in the box nor what it is around."""
+    if not surrounded(crop):
+        return False
+    boxed = boxed_of(crop)
+    here = sample(evidence, crop.scene.size, boxed.layer.window, boxed.layer.valid.shape)
+    return boxed.agreement(here) < GATE and not boxed.explained_by(here)
 
 
 def _cut(encoded: Encoded, found: Foreground, notes: tuple[str, ...] = ()) -> Masks:
