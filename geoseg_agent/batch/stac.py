@@ -51,13 +51,15 @@ def rows(path: Path, asset: str | None, suffixes: Collection[str]) -> Iterator[R
         if not isinstance(named, str) or not named or not isinstance(item.get("assets"), dict):
             yield Refused(where, "it is no STAC item: it needs an id and assets")
         else:
-            yield _row(path, f"{where} ({named})", named, _chosen(item["assets"], asset, suffixes), asset)
+            wanted = f"no asset {asset!r}" if asset else "no asset that is a picture"
+            there = ", ".join(map(str, item["assets"])) or "none"
+            missing = f"{where} ({named}) has {wanted}; there are {there:.200}"
+            yield _row(path, f"{where} ({named})", named, _chosen(item["assets"], asset, suffixes), missing)
 
 
-def _row(path: Path, where: str, named: str, href: str | None, asset: str | None) -> Row:
+def _row(path: Path, where: str, named: str, href: str | None, missing: str) -> Row:
     if href is None:
-        wanted = f"no asset {asset!r}" if asset else "no asset that is a picture"
-        fault = Failure(code=NO_ASSET, message=f"{where} has {wanted}")
+        fault = Failure(code=NO_ASSET, message=missing)
         return Row(where, named, str(path), named, fault=fault)
     parts = urlsplit(href)
     if parts.scheme in {"", "file"} and parts.netloc in {"", "localhost"}:

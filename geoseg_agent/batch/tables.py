@@ -92,7 +92,9 @@ def _check_header(names: list[str], path: Path) -> None:
     elif len(set(names)) != len(names):
         rule = f"the header names {next(name for name in names if names.count(name) > 1)!r} twice"
     if rule is not None:
-        raise DatasetError(f"{path.name}, line 1: {rule}", hint=f"known columns are {', '.join(COLUMNS)}")
+        other = next((f"{sign!r}" for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
+        commas = "" if other is None else f"; put commas between the columns, not {other}"
+        raise DatasetError(f"{path.name}, line 1: {rule}", hint=f"known columns are {', '.join(COLUMNS)}{commas}")
 
 
 def _unknown(given: Mapping[str, Any]) -> str | None:
