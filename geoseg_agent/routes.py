@@ -85,7 +85,8 @@ async def segment_target(
     """
     crop = _crop(method, image, target, number)
     if max_pixels is not None:
-        check_region(image, crop.roi, number, max_pixels)
+        grounded = hints.box is None and method.plan.grounds
+        check_region(image, crop.roi, number, max_pixels, box=target.box, grounded=grounded)
     return await _fused(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target, lane)
 
 
