@@ -23,6 +23,7 @@ from geoseg_agent.errors import GeoSegError, InputError, QueryError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from geoseg_agent.export import Files
     from geoseg_agent.imagery import Image
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.settings import Settings
@@ -159,14 +160,15 @@ def segment(
     }
     given |= {"samples": samples, "verify_rounds": verify_rounds, "stability": stability, "deadline": deadline}
     given |= {"search": search}
+    folder = out_folder or Path("geoseg-out") / image.stem
     try:
-        _check_files(vectors, simplify)
+        _check_files(vectors, simplify, folder, image)
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
         picture = confirm_search(settings, image, query, hints, yes=yes) or image
         with progress(f"Asking {image.name}: {query or phrase or 'what is at the points'}"):
             answer = _asked(settings, picture, query, hints)
-            files = answer.save(out_folder or Path("geoseg-out") / image.stem, formats=vectors, simplify=simplify)
+            files = _saved(answer, folder, vectors, simplify, settings)
     except GeoSegError as error:
         if not as_json:
             raise
@@ -182,12 +184,32 @@ def segment(
         _print_answer(answer, {name: Path(path) for name, path in files.items()}, perf_counter() - started, missing)
 
 
-def _check_files(vectors: list[str] | None, simplify: float | None) -> None:
+def _check_files(vectors: list[str] | None, simplify: float | None, folder: Path, image: Path) -> None:
     """Refuse what cannot be written before anything is asked."""
-    from geoseg_agent.formats import chosen, tolerance  # noqa: PLC0415 - as above
+    from geoseg_agent.export import NAMES  # noqa: PLC0415 - as above
+    from geoseg_agent.formats import chosen, tolerance  # noqa: PLC0415
+    from geoseg_agent.out_folder import check_free, check_writable  # noqa: PLC0415
 
     chosen(vectors)
     tolerance(simplify)
+    check_writable(folder)
+    check_free(folder, image, NAMES.values())
+
+
+def _saved(
+    answer: Segmentation, folder: Path, vectors: list[str] | None, simplify: float | None, settings: Settings
+) -> Files:
+    """The files of an answer; where they cannot be written, the error says how to have what was paid for."""
+    from geoseg_agent.backends import asks_model  # noqa: PLC0415 - as above
+
+    try:
+        return answer.save(folder, formats=vectors, simplify=simplify)
+    except InputError as error:
+        error.trace_id = answer.trace_id
+        if answer.trace_path is not None and asks_model(settings):
+            again = f"with --grounder replay:{answer.trace_path} nobody is asked again"
+            error.hint = f"{error.hint}; {again}" if error.hint else again
+        raise
 
 
 def _settings(given: dict[str, Any], *, verbose: bool) -> Settings:
