@@ -18,7 +18,7 @@ from rich.markup import escape
 from geoseg_agent import cli_batch, cli_bench, cli_calibrate, cli_doctor, cli_trace
 from geoseg_agent.cli_search import confirm_search
 from geoseg_agent.console import err, note, out, print_error, print_json, progress
-from geoseg_agent.errors import GeoSegError, InputError, QueryError
+from geoseg_agent.errors import GeoSegError, ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,7 +206,8 @@ def _saved(
         return answer.save(folder, formats=vectors, simplify=simplify)
     except InputError as error:
         error.trace_id = answer.trace_id
-        if answer.trace_path is not None and asks_model(settings):
+        # Of an image that is not what it was, a replay is none.
+        if answer.trace_path is not None and asks_model(settings) and not isinstance(error, ImageError):
             again = f"with --grounder replay:{answer.trace_path} nobody is asked again"
             error.hint = f"{error.hint}; {again}" if error.hint else again
         raise
@@ -227,7 +228,7 @@ def _hints(box: str | None, points: list[str], phrase: str | None) -> Hints:
     from geoseg_agent.types import Hints, PointHint  # noqa: PLC0415 - as above
 
     corners = tuple(_numbers("--box", box, 4)) if box else None
-    marks = [(_numbers("--point", text.removeprefix("-"), 2), not text.startswith("-")) for text in points]
+    marks = [(_numbers("--point", text, 2), not text.startswith("-")) for text in points]
     return Hints(
         box=corners,  # type: ignore[arg-type] # Hints takes four numbers and checks them
         points=tuple(PointHint(x, y, positive) for (x, y), positive in marks),
@@ -237,10 +238,10 @@ def _hints(box: str | None, points: list[str], phrase: str | None) -> Hints:
 
 def _numbers(option: str, text: str, count: int) -> list[int]:
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in (text.removeprefix("-") if option == "--point" else text).split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
+    if len(numbers) != count or (option == "--point" and min(numbers) < 0):
         form = "x1,y1,x2,y2" if count == 4 else "x,y or -x,y"
         raise QueryError(f"{option} {text!r} is not {form} in whole pixels")
     return numbers

@@ -117,7 +117,10 @@ def left_out(answer: Segmentation, files: Files, formats: Iterable[str] | None =
     if not wanted:
         return tuple(said)
     if image.georeference is not None:
-        said.append(f"There is no {', '.join(wanted)}: the CRS of {image.name} does not lead to WGS 84.")
+        said.append(
+            f"There is no {', '.join(wanted)}: the CRS of {image.name} does not lead to WGS 84, "
+            "or a mask goes around a pole."
+        )
     elif has_control_points(image):
         said.append(
             f"{image.name} has ground control points but no grid, so the result has no place on the ground; "
