@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 MOST_REGION = 1 << 27
 """Pixels of the largest region: its masks, and the labels of its objects, take about 8 bytes a pixel at a time."""
 
-
 _ASKED_BEFORE = "; GEOSEG_GROUNDER=replay:FILE, with the trace of this query, gives the same boxes and asks nobody"
 """Not of a region that is all of the raster: with so many pixels allowed that is read, and has another digest."""
 
@@ -31,7 +30,14 @@ def check_reach(image: Image, roi: Box, masks: Masks, number: int, max_pixels: i
 
 
 def check_region(
-    image: Image, roi: Box, number: int, max_pixels: int, *, box: Box | None = None, grounded: bool = False
+    image: Image,
+    roi: Box,
+    number: int,
+    max_pixels: int,
+    *,
+    box: Box | None = None,
+    grounded: bool = False,
+    remedy: str = "give a box of the part that matters",
 ) -> None:
     """Refuse a region of more than `MOST_REGION` pixels, or `max_pixels` where that is more, of an opened image.
 
@@ -44,6 +50,7 @@ def check_region(
         max_pixels: as the setting of this name.
         box: that the region is of, named where margins made it larger.
         grounded: the box is from a grounder, whose reply need not be asked for again.
+        remedy: how the caller can ask for less.
 
     Raises:
         ImageError: it is larger.
@@ -54,7 +61,7 @@ def check_region(
         raise ImageError(
             f"the region of target {number} in {image.name}{with_margins} has {roi.width} x {roi.height} = "
             f"{roi.area:,} pixels, more than is segmented at once, {most:,}",
-            hint="give a box of the part that matters, or a smaller copy of the raster (gdal_translate -outsize), or "
+            hint=f"{remedy}, or a smaller copy of the raster (gdal_translate -outsize), or "
             f"set GEOSEG_MAX_PIXELS={roi.area} where there are 10 bytes of memory for each pixel"
             + (_ASKED_BEFORE if grounded and roi != whole(image.size) else ""),
         )

@@ -104,6 +104,12 @@ async def test_what_a_grounder_said_of_a_region_too_large_is_had_again_without_a
     assert (said.targets[0].box, grounder.times) == (Box(0, 0, 10_400, 11_500), 1)
 
 
+async def test_a_correction_over_too_large_a_raster_says_what_goes_without_it(raster):
+    hints = Hints(points=[(9, 9)], earlier=np.zeros((WIDE, WIDE), bool))
+    error = await ask("none", None, hints=hints, image=raster, toolbox=NoTools())
+    assert error.hint.startswith("leave the earlier mask out, and give the points with a box")
+
+
 class Clicked(WordToolbox):
     """Answers a click with a square of a side."""
 
