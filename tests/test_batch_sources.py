@@ -132,6 +132,13 @@ def test_a_table_without_a_header_is_refused(tmp_path, header):
     assert "commas" not in caught.value.hint
 
 
+def test_an_address_in_a_table_is_a_failure_of_its_item(tmp_path):
+    (tmp_path / "t.csv").write_text("image,query\nhttps://example.com/a.tif,x\n/vsis3/b/c.tif,x\na.tif,x\n")
+    found = items(tmp_path / "t.csv")
+    assert [one.row.fault and one.row.fault.code for one in found] == ["remote_asset", "remote_asset", None]
+    assert found[0].row.fault.message.startswith("t.csv, line 2: https://example.com/a.tif is not on this machine")
+
+
 @pytest.mark.parametrize("sign", [";", "\t"])
 def test_a_table_with_other_separators_is_told_so(tmp_path, sign):
     (tmp_path / "t.csv").write_text(f"image{sign}query\na.tif{sign}x\n")

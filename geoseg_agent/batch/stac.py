@@ -65,8 +65,13 @@ def _row(path: Path, where: str, named: str, href: str | None, missing: str) -> 
     if parts.scheme in {"", "file"} and parts.netloc in {"", "localhost"}:
         name = os.path.normpath(unquote(parts.path) if parts.scheme else href)
         return Row(where, name, os.path.normpath(path.parent / name), named)
-    said = f"{where}: {href[:200]} is not on this machine, and nothing is fetched; download it first"
-    return Row(where, href, href, named, fault=Failure(code=REMOTE, message=said))
+    return Row(where, href, href, named, fault=remote(where, href))
+
+
+def remote(where: str, address: str) -> Failure:
+    """What an image is that lies somewhere else: a failure of its own."""
+    said = f"{where}: {address[:200]} is not on this machine, and nothing is fetched; download it first"
+    return Failure(code=REMOTE, message=said)
 
 
 def _chosen(assets: Mapping[str, Any], asset: str | None, suffixes: Collection[str]) -> str | None:

@@ -15,9 +15,11 @@ from __future__ import annotations
 import csv
 import difflib
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from geoseg_agent.batch.items import Refused, Row
+from geoseg_agent.batch.stac import remote
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.runs import jsontexts
 from geoseg_tools.geometry import Box
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COLUMNS: Final = ("image", "query", "id", "box", "phrase")
+
+_ADDRESS = re.compile(r"/vsi|(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def csv_rows(path: Path) -> Iterator[Row | Refused]:
@@ -113,6 +117,8 @@ def _row(path: Path, where: str, given: Mapping[str, Any]) -> Row | Refused:
         box = _box(given.get("box"))
     except ValueError as error:
         return Refused(where, str(error))
+    if image is not None and _ADDRESS.match(image):
+        return Row(where, image, image, named, query, box, phrase, fault=remote(where, image))
     name = os.path.normpath(image or "").replace(os.sep, "/")
     return Row(where, name, os.path.normpath(path.parent / name), named, query, box, phrase)
 
