@@ -176,6 +176,8 @@ class Agent:
             async with self._gate.enter(self.settings.deadline if deadline is None else deadline) as clock_stopped:
                 picture = await self._read(image)
                 asked.check(picture, previous, self.method)
+                if asked.hints.points and picture.scene.has_pixels:
+                    await self._reading.run(asked.check_points, picture)
                 with clock_stopped():
                     await self.warm_up()
                 async with recording(self._store, self._header(picture, asked)) as tape:

@@ -18,11 +18,12 @@ from rich.markup import escape
 from geoseg_agent import cli_batch, cli_bench, cli_calibrate, cli_doctor, cli_trace
 from geoseg_agent.cli_search import confirm_search
 from geoseg_agent.console import err, note, out, print_error, print_json, progress
-from geoseg_agent.errors import GeoSegError, InputError, QueryError
+from geoseg_agent.errors import GeoSegError, ImageError, InputError, QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from geoseg_agent.export import Files
     from geoseg_agent.imagery import Image
     from geoseg_agent.segmentation import Segmentation
     from geoseg_agent.settings import Settings
@@ -159,14 +160,15 @@ def segment(
     }
     given |= {"samples": samples, "verify_rounds": verify_rounds, "stability": stability, "deadline": deadline}
     given |= {"search": search}
+    folder = out_folder or Path("geoseg-out") / image.stem
     try:
-        _check_files(vectors, simplify)
+        _check_files(vectors, simplify, folder, image)
         settings = _settings(given, verbose=verbose)
         hints = _hints(box, point or [], phrase)
         picture = confirm_search(settings, image, query, hints, yes=yes) or image
         with progress(f"Asking {image.name}: {query or phrase or 'what is at the points'}"):
             answer = _asked(settings, picture, query, hints)
-            files = answer.save(out_folder or Path("geoseg-out") / image.stem, formats=vectors, simplify=simplify)
+            files = _saved(answer, folder, vectors, simplify, settings)
     except GeoSegError as error:
         if not as_json:
             raise
@@ -182,12 +184,33 @@ def segment(
         _print_answer(answer, {name: Path(path) for name, path in files.items()}, perf_counter() - started, missing)
 
 
-def _check_files(vectors: list[str] | None, simplify: float | None) -> None:
+def _check_files(vectors: list[str] | None, simplify: float | None, folder: Path, image: Path) -> None:
     """Refuse what cannot be written before anything is asked."""
-    from geoseg_agent.formats import chosen, tolerance  # noqa: PLC0415 - as above
+    from geoseg_agent.export import NAMES  # noqa: PLC0415 - as above
+    from geoseg_agent.formats import chosen, tolerance  # noqa: PLC0415
+    from geoseg_agent.out_folder import check_free, check_writable  # noqa: PLC0415
 
     chosen(vectors)
     tolerance(simplify)
+    check_writable(folder)
+    check_free(folder, image, NAMES.values())
+
+
+def _saved(
+    answer: Segmentation, folder: Path, vectors: list[str] | None, simplify: float | None, settings: Settings
+) -> Files:
+    """The files of an answer; where they cannot be written, the error says how to have what was paid for."""
+    from geoseg_agent.backends import asks_model  # noqa: PLC0415 - as above
+
+    try:
+        return answer.save(folder, formats=vectors, simplify=simplify)
+    except InputError as error:
+        error.trace_id = answer.trace_id
+        # Of an image that is not what it was, a replay is none.
+        if answer.trace_path is not None and asks_model(settings) and not isinstance(error, ImageError):
+            again = f"with --grounder replay:{answer.trace_path} nobody is asked again"
+            error.hint = f"{error.hint}; {again}" if error.hint else again
+        raise
 
 
 def _settings(given: dict[str, Any], *, verbose: bool) -> Settings:
@@ -205,7 +228,7 @@ def _hints(box: str | None, points: list[str], phrase: str | None) -> Hints:
     from geoseg_agent.types import Hints, PointHint  # noqa: PLC0415 - as above
 
     corners = tuple(_numbers("--box", box, 4)) if box else None
-    marks = [(_numbers("--point", text.removeprefix("-"), 2), not text.startswith("-")) for text in points]
+    marks = [(_numbers("--point", text, 2), not text.startswith("-")) for text in points]
     return Hints(
         box=corners,  # type: ignore[arg-type] # Hints takes four numbers and checks them
         points=tuple(PointHint(x, y, positive) for (x, y), positive in marks),
@@ -215,10 +238,10 @@ def _hints(box: str | None, points: list[str], phrase: str | None) -> Hints:
 
 def _numbers(option: str, text: str, count: int) -> list[int]:
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in (text.removeprefix("-") if option == "--point" else text).split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
+    if len(numbers) != count or (option == "--point" and min(numbers) < 0):
         form = "x1,y1,x2,y2" if count == 4 else "x,y or -x,y"
         raise QueryError(f"{option} {text!r} is not {form} in whole pixels")
     return numbers

@@ -16,6 +16,7 @@ from geoseg_agent.errors import QueryError
 from geoseg_agent.routes import region
 from geoseg_agent.segmentation import Segmentation
 from geoseg_agent.types import MAX_PHRASE, Hints, Query, clean_phrase
+from geoseg_tools.geometry import Box
 
 if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
@@ -64,6 +65,21 @@ class Asked(NamedTuple):
                 f"points cannot be used: the variant {method.variant} has no route A",
                 hint="set GEOSEG_VARIANT=full, or ask with words",
             )
+
+    def check_points(self, image: Image) -> None:
+        """Refuse a point on the thing where there is none: it would speak for whatever else looks like nodata.
+
+        Raises:
+            ImageError: the file is damaged, was changed or closed.
+            QueryError: a positive point lies on a pixel that is not valid.
+        """
+        for point in self.hints.points:
+            seen = image.scene.seen(Box(point.x, point.y, point.x + 1, point.y + 1)) if point.positive else None
+            if seen is not None and not seen.any():
+                raise QueryError(
+                    f"the point ({point.x}, {point.y}) lies where {image.name} has no data",
+                    hint="leave it out, or move it onto the thing",
+                )
 
 
 def asked(query: str | None, hints: Hints | None, previous: Segmentation | None) -> Asked:

@@ -98,15 +98,16 @@ def sampled_means(
         side: of the square, in pixels.
         slab_pixels: bounds the memory: a mask of the whole image is never blurred in one piece.
     """
-    means = np.empty((len(rows), len(columns)), dtype=np.float32)
+    means = np.zeros((len(rows), len(columns)), dtype=np.float32)
     step = max(1, slab_pixels // mask.shape[1])
     first = 0
     while first < len(rows):
         last = max(first + 1, int(np.searchsorted(rows, rows[first] + step)))
         above = max(0, int(rows[first]) - side)
-        slab = mask[above : int(rows[last - 1]) + side + 1].astype(np.float32)
-        values = cv2.blur(slab, (side, side), borderType=cv2.BORDER_CONSTANT)
-        means[first:last] = values[np.ix_(rows[first:last] - above, columns)]
+        slab = mask[above : int(rows[last - 1]) + side + 1]
+        if slab.any():
+            values = cv2.blur(slab.astype(np.float32), (side, side), borderType=cv2.BORDER_CONSTANT)
+            means[first:last] = values[np.ix_(rows[first:last] - above, columns)]
         first = last
     return means
 

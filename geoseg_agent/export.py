@@ -19,6 +19,7 @@ from geoseg_agent.cog import write_mask
 from geoseg_agent.control_points import has_control_points
 from geoseg_agent.errors import GeoSegError, InputError
 from geoseg_agent.formats import FORMATS, chosen, tolerance
+from geoseg_agent.out_folder import check_free
 from geoseg_agent.overlay import overlay, overlay_png, side_of
 from geoseg_tools.geometry import whole
 
@@ -74,12 +75,13 @@ def save(
         Name to path of each file written.
 
     Raises:
-        InputError: the folder cannot be written, or the disk is full; the folder is then as it was. Or a format is
-            unknown, or `simplify` no length.
+        InputError: the folder cannot be written, the disk is full, or one of the names is that of the image itself;
+            the folder is then as it was. Or a format is unknown, or `simplify` no length.
         MissingExtra: geoparquet needs the extra of this name.
     """
     asked, stray = chosen(formats), tolerance(simplify)
     target = Path(folder)
+    check_free(target, answer.image.path, NAMES.values())
     try:
         target.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".geoseg-", dir=target))
@@ -115,7 +117,10 @@ def left_out(answer: Segmentation, files: Files, formats: Iterable[str] | None =
     if not wanted:
         return tuple(said)
     if image.georeference is not None:
-        said.append(f"There is no {', '.join(wanted)}: the CRS of {image.name} does not lead to WGS 84.")
+        said.append(
+            f"There is no {', '.join(wanted)}: the CRS of {image.name} does not lead to WGS 84, "
+            "or a mask goes around a pole."
+        )
     elif has_control_points(image):
         said.append(
             f"{image.name} has ground control points but no grid, so the result has no place on the ground; "

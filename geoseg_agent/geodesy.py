@@ -109,7 +109,7 @@ def footprints(parts: Sequence[Part], ground: Ground, stray: float = 0.0) -> lis
             valid, and keeps its holes; areas are those of the pixels all the same.
 
     Raises:
-        pyproj.exceptions.ProjError: a part of them is outside the domain of the CRS.
+        pyproj.exceptions.ProjError: a part of them is outside the domain of the CRS, or goes around a pole.
     """
     pixels = outlines(parts)
     native = shapely.transform(pixels, ground.native)
@@ -128,6 +128,9 @@ def footprints(parts: Sequence[Part], ground: Ground, stray: float = 0.0) -> lis
 
 def _degrees(pixels: NDArray[np.object_], ground: Ground) -> NDArray[np.object_]:
     found: NDArray[np.object_] = shapely.transform(shapely.segmentize(pixels, ground.longest_edge), ground.lonlat)
+    corners, ring = shapely.get_coordinates(shapely.get_rings(found), return_index=True)
+    if ((np.abs(np.diff(corners[:, 0])) > 180) & (np.diff(ring) == 0)).any():
+        raise pyproj.exceptions.ProjError("an outline goes around a pole, which no ring in degrees does")
     return found
 
 

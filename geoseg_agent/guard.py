@@ -22,7 +22,7 @@ from geoseg_agent.errors import (
 )
 from geoseg_agent.lanes import Lane
 from geoseg_tools.errors import DeviceError, MemoryExhausted, ModelError, ToolError, WeightsError
-from geoseg_tools.geometry import resize_nearest, whole
+from geoseg_tools.geometry import Box, whole
 from geoseg_tools.masks import Masks, Part, tight
 
 if TYPE_CHECKING:
@@ -35,8 +35,14 @@ if TYPE_CHECKING:
     from geoseg_agent.imagery import Image
     from geoseg_agent.seams import Grounder, Toolbox
     from geoseg_agent.types import GroundingReply, Query, TargetMask
-    from geoseg_tools.arrays import Heat, Mask, Points
+    from geoseg_tools.arrays import Heat, Mask, Points, Size
     from geoseg_tools.crop import Crop
+
+
+WIDE = 1 << 22
+"""Pixels of a region of an opened raster from which on its validity is read only where masks are."""
+
+_NOTHING = Part(Box(0, 0, 1, 1), np.zeros((1, 1), dtype=np.bool_))
 
 
 @contextmanager
@@ -196,13 +202,50 @@ def _checked(masks: Masks, crop: Crop) -> Masks:
     """
     if not isinstance(masks, Masks):
         raise ToolError(f"a route gave {type(masks).__name__}, not Masks")
-    valid = crop.valid
-    if valid is None or valid.all() or not len(masks):
+    if not len(masks):
         return masks
-    if masks.size == crop.size:
-        parts = [Part(box, pixels & valid[box.slices]) for box, pixels in masks.parts]
+    reaches = [_reach(part.box, masks.size, crop.size) for part in masks.parts]
+    if crop.scene.opened and crop.roi.area > WIDE and 2 * sum(box.area for box in reaches if box) <= crop.roi.area:
+        # What a mask does not reach need not be decoded.
+        valid = [None if box is None else crop.scene.seen(box.offset(crop.roi)) for box in reaches]
+        if all(seen is None or seen.all() for seen in valid):
+            return masks
     else:
-        parts = [tight(resize_nearest(mask, crop.size) & valid) for mask in masks.masks]
+        whole_valid = crop.valid
+        if whole_valid is None or whole_valid.all():
+            return masks
+        valid = [None if box is None else whole_valid[box.slices] for box in reaches]
+    parts = [
+        _sharp(part, masks.size, crop.size, box, seen)
+        for part, box, seen in zip(masks.parts, reaches, valid, strict=True)
+    ]
     left = np.array([part.pixels.any() for part in parts])
     scores = None if masks.scores is None else masks.scores[left]
     return Masks(crop.size, tuple(part for part, some in zip(parts, left, strict=True) if some), scores, masks.notes)
+
+
+def _rows(length: int, of: int) -> NDArray[np.int64]:
+    """The source row under each of `length` rows, as `resize_nearest` has it for a source of `of` rows."""
+    return (2 * np.arange(length) + 1) * of // (2 * length)
+
+
+def _reach(box: Box, frame: Size, size: Size) -> Box | None:
+    """A box of a frame, in one of `size` that shows the same: where its pixels come to lie, None for nowhere."""
+    if frame == size:
+        return box
+    y1, y2 = np.searchsorted(_rows(size[0], frame[0]), (box.y1, box.y2)).tolist()
+    x1, x2 = np.searchsorted(_rows(size[1], frame[1]), (box.x1, box.x2)).tolist()
+    return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
+def _sharp(part: Part, frame: Size, size: Size, box: Box | None, valid: Mask | None) -> Part:
+    """A part of masks of `frame` in one of `size`, where it lies in `box`, without what is not valid there."""
+    if box is None:
+        return _NOTHING
+    if frame == size:
+        return part if valid is None else Part(box, part.pixels & valid)
+    rows = _rows(size[0], frame[0])[box.y1 : box.y2] - part.box.y1
+    cols = _rows(size[1], frame[1])[box.x1 : box.x2] - part.box.x1
+    pixels = part.pixels[np.ix_(rows, cols)]
+    inside = tight(pixels if valid is None else pixels & valid)
+    return Part(inside.box.offset(box), inside.pixels)

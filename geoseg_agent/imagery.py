@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from geoseg_tools.geometry import Box
 
 __all__ = ["MAX_PIXELS", "Georeference", "Image", "as_image", "read_image"]
+
+
+_ADDRESS = re.compile(r"/vsi|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""How addresses begin, also where a `Path` has made one slash of two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,7 +283,7 @@ def _local(path: str | os.PathLike[str]) -> Path:
         file = Path(text).resolve()
         mode = file.stat().st_mode
     except FileNotFoundError as error:
-        hint = "download the file first: addresses are not read" if "://" in text else "check the path"
+        hint = "download the file first: addresses are not read" if _ADDRESS.match(text) else "check the path"
         raise ImageError(f"{text} does not exist", hint=hint) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise ImageError(

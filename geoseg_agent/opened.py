@@ -256,10 +256,10 @@ class OpenedScene(Scene):
         everything = whole(self.size)
         level = self._coarsest(list(self._source.levels), everything, size)
         log.warning(
-            "a large raster without overviews is read once as a whole: this takes long",
+            "a large raster without overviews of its own is read once as a whole: this takes long",
             image=self._source.name,
             pixels=math.prod(level.size),
-            remedy="gdaladdo FILE adds overviews, and makes it fast",
+            remedy="gdaladdo FILE adds overviews, and makes it fast; those in a file beside it (.ovr) are not read",
         )
         pixels, valid = self._averaged(level, everything, size)
         return Level(size, (1, 1), lambda box: View(pixels[box.slices], None if valid is None else valid[box.slices]))

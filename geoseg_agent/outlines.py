@@ -12,9 +12,10 @@ from shapely.geometry import MultiPolygon, Polygon, shape
 from geoseg_agent.blocks import blocks
 from geoseg_agent.decode import quiet
 from geoseg_tools.geometry import Box
+from geoseg_tools.masks import extent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,11 +43,7 @@ def outlines(parts: Sequence[Part], block: int = BLOCK) -> NDArray[np.object_]:
     frame = around([place for _, place in parts])
     squares = list(blocks(frame, block, block))
     for square in squares:
-        inside = [
-            (number, (mask[common.relative_to(place).slices], common))
-            for number, (mask, place) in enumerate(parts)
-            if (common := place.intersection(square)) is not None
-        ]
+        inside = list(_inside(parts, square))
         if inside:
             _trace(inside, found)
     if len(squares) > 1:
@@ -65,6 +62,18 @@ def polygons_of(geometry: Any) -> list[Any]:
     if geometry.geom_type == "Polygon":
         return [geometry] if geometry.area > 0 else []
     return [polygon for part in getattr(geometry, "geoms", ()) for polygon in polygons_of(part)]
+
+
+def _inside(parts: Sequence[Part], square: Box) -> Iterator[tuple[int, Part]]:
+    """What of each part lies in the square, without the emptiness around it, which would be traced all the same."""
+    for number, (mask, place) in enumerate(parts):
+        common = place.intersection(square)
+        if common is None:
+            continue
+        here = mask[common.relative_to(place).slices]
+        reach = extent(here)
+        if reach is not None:
+            yield number, (here[reach.slices], reach.offset(common))
 
 
 def _trace(parts: list[tuple[int, Part]], found: list[list[Any]]) -> None:

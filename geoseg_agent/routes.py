@@ -85,7 +85,8 @@ async def segment_target(
     """
     crop = _crop(method, image, target, number)
     if max_pixels is not None:
-        check_region(image, crop.roi, number, max_pixels)
+        grounded = hints.box is None and method.plan.grounds
+        check_region(image, crop.roi, number, max_pixels, box=target.box, grounded=grounded)
     return await _fused(await _run(tools, method, crop, target.phrase, hints), method.gamma, crop, target, lane)
 
 
@@ -107,7 +108,8 @@ async def segment_clicked(
     """
     crop = _crop(method, image, target, number)
     if max_pixels is not None and hints.earlier is not None:
-        check_region(image, crop.roi, number, max_pixels)
+        remedy = "leave the earlier mask out, and give the points with a box of the part that matters"
+        check_region(image, crop.roi, number, max_pixels, remedy=remedy)
     prompt = _with_points(_NO_KEYPOINTS, crop.roi, hints.points)
     async with tools.encode(crop) as handle:
         if hints.earlier is None:

@@ -168,6 +168,8 @@ def test_only_local_files_are_read(path):
 
 def test_addresses_get_the_right_advice():
     refused("s3://bucket/a.tif", "download")
+    refused(Path("https://example.org/a.tif"), "download")  # as the command line has it, with one slash
+    refused("/vsicurl/https://example.org/a.tif", "download")
 
 
 def test_what_is_no_regular_file(tmp_path):

@@ -38,6 +38,17 @@ def test_a_folder_gives_its_pictures_sorted_and_nothing_of_what_is_written_into_
     assert found[1].path == str(tmp_path / "a" / "ü 1.jpeg")
 
 
+def test_what_batches_have_written_is_no_scene_however_its_folder_is_spelled(tmp_path):
+    scenes = tmp_path / "scenes"
+    touch(scenes, "a.tif", "sub/b.tif", "out/items/00000/1/mask.tif", "old/items/00000/1/mask.tif")
+    touch(scenes, "old/batch.json", "old/batch.jsonl", "sub/batch.json")
+    (tmp_path / "link").symlink_to(scenes)
+    for source in (scenes, tmp_path / "link", scenes / "sub" / ".."):
+        for out in (scenes / "out", scenes / ".." / "scenes" / "out", tmp_path / "link" / "out"):
+            assert [row.name for row in rows(source, leave_out=out)] == ["a.tif", "sub/b.tif"]
+            assert [row.name for row in rows(source / "**/*.tif", leave_out=out)] == ["a.tif", "sub/b.tif"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
@@ -116,8 +127,24 @@ def test_rows_that_cannot_be_used_are_named_with_file_and_line(tmp_path):
 @pytest.mark.parametrize("header", ["", "img,query\n", "image,querry\n", "image,id,id\n"])
 def test_a_table_without_a_header_is_refused(tmp_path, header):
     (tmp_path / "t.csv").write_text(f"{header}a.tif,x\n")
-    with pytest.raises(DatasetError, match=r"t\.csv, line 1: "):
+    with pytest.raises(DatasetError, match=r"t\.csv, line 1: ") as caught:
         items(tmp_path / "t.csv")
+    assert "commas" not in caught.value.hint
+
+
+def test_an_address_in_a_table_is_a_failure_of_its_item(tmp_path):
+    (tmp_path / "t.csv").write_text("image,query\nhttps://example.com/a.tif,x\n/vsis3/b/c.tif,x\na.tif,x\n")
+    found = items(tmp_path / "t.csv")
+    assert [one.row.fault and one.row.fault.code for one in found] == ["remote_asset", "remote_asset", None]
+    assert found[0].row.fault.message.startswith("t.csv, line 2: https://example.com/a.tif is not on this machine")
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_a_table_with_other_separators_is_told_so(tmp_path, sign):
+    (tmp_path / "t.csv").write_text(f"image{sign}query\na.tif{sign}x\n")
+    with pytest.raises(DatasetError) as caught:
+        items(tmp_path / "t.csv")
+    assert f"put commas between the columns, not {sign!r}" in caught.value.hint
 
 
 def test_the_same_question_or_id_twice_is_refused_with_both_places(tmp_path):
@@ -168,6 +195,7 @@ def test_an_item_collection_gives_one_asset_of_each_item(tmp_path):
     assert found[0].id.startswith("item-1#")
     chosen = items(path, asset="image")
     assert (chosen[0].row.name, chosen[1].row.fault.code) == ("i.tif", "no_asset")
+    assert chosen[1].row.fault.message == "c.json, item 2 (item-2) has no asset 'image'; there are meta, jpg, b1"
     path.write_text('{"type": "Feature"}')
     with pytest.raises(DatasetError, match="no STAC ItemCollection"):
         items(path)
@@ -191,3 +219,9 @@ def test_what_is_no_source_is_said_to_be_none(tmp_path, where, says):
 def test_an_empty_source_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match="holds no image"):
         list_items(open_source(str(tmp_path)), ("halls",))
+    with pytest.raises(DatasetError, match=r"/\*\.tif holds no image"):
+        list_items(open_source(str(tmp_path / "*.tif")), ("halls",))
+    (tmp_path / "t.csv").write_text("image,query\n")
+    with pytest.raises(DatasetError, match=r"t\.csv holds no image") as caught:
+        list_items(open_source(str(tmp_path / "t.csv")), ())
+    assert caught.value.hint == "it has no row"

@@ -139,6 +139,7 @@ def test_points_may_be_negative(sample):
         (["segment", "IMAGE", "water", "--box", "1,2,3"], {}, 2, "x1,y1,x2,y2"),
         (["segment", "IMAGE", "water", "--box", "0,0,9999,10"], {}, 2, "384 x 288"),
         (["segment", "IMAGE", "water", "--point", "a,b"], {}, 2, "x,y or -x,y"),
+        (["segment", "IMAGE", "--point", "4,4", "--point", "-1,-1"], {}, 2, "'-1,-1' is not x,y or -x,y"),
         (["segment", "IMAGE", "water", "--profile", "papers"], {}, 3, "profile"),
         (["segment", "IMAGE", "water"], {"GEOSEG_TOLS": "x"}, 3, "GEOSEG_TOOLS"),
         (["segment", "IMAGE", "water", "--grounder", "nobody"], {}, 3, "known are"),

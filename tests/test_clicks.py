@@ -243,14 +243,18 @@ async def test_tools_that_know_of_no_earlier_mask_still_take_points(tmp_path):
             await one.segment(IMAGE, hints=Hints(points=(RED,), earlier=answer.mask))
 
 
-async def test_a_point_on_nodata_gives_nothing():
+@pytest.mark.parametrize("more", [(), (BLUE,)])
+async def test_a_point_on_nodata_is_refused_for_it_would_speak_for_all_that_is_dark(more):
     valid = np.ones(IMAGE.size, bool)
     valid[:, :70] = False
-    image = Image.from_array(TWO, valid=valid)
+    image = Image.from_array(TWO, valid=valid, name="half.png")
     async with agent() as one:
-        answer = await one.segment(image, hints=Hints(points=(RED,)))
-    assert not answer.mask.any()
-    assert answer.targets[0].rule == "none"
+        with pytest.raises(QueryError, match=r"the point \(40, 40\) lies where half\.png has no data") as caught:
+            await one.segment(image, hints=Hints(points=(RED, *more)))
+        assert "move it" in caught.value.hint
+        answer = await one.segment(image, hints=Hints(points=(BLUE, off(RED))))
+    assert answer.mask[85, 115]
+    assert not answer.mask[:, :70].any()
 
 
 def test_the_command_line_needs_no_query_where_there_is_a_point(tmp_path):

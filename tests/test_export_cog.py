@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -168,9 +169,28 @@ def test_a_full_disk_leaves_the_earlier_answer_whole_where_the_mask_is_put_toget
 def test_the_overlay_reduces_a_mask_in_slabs_as_in_one_piece(side):
     rng = np.random.default_rng(5)
     mask = rng.random((90, 41)) < 0.5
+    mask[40:70] = False
     rows, columns = np.arange(0, 90, side), np.arange(side // 2, 41, side)
     once = sampled_means(mask, rows, columns, side)
     for pixels in (1, 41 * 5, 41 * 40):
         assert np.array_equal(sampled_means(mask, rows, columns, side, pixels), once)
     inside = mask[30:37, 14:21].mean()
     assert sampled_means(mask, np.array([33]), np.array([17]), 7)[0, 0] == pytest.approx(inside)
+
+
+def test_slabs_without_a_mask_are_looked_at_and_not_blurred():
+    mask = np.zeros((3000, 3000), bool)
+    mask[2900:2910, 10:20] = True
+    rows = columns = np.arange(5, 3000, 10)
+    tracemalloc.start()
+    try:
+        means = sampled_means(mask, rows, columns, 10, 3000 * 100)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        empty = sampled_means(mask[:2800], rows[:280], columns, 10, 3000 * 2800)
+        least = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (means[290, 1], np.count_nonzero(means)) == (1, 1)
+    assert not empty.any()
+    assert max(peak, least) < mask.size

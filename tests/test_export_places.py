@@ -139,7 +139,26 @@ def test_another_planet_has_a_grid_and_a_word_about_what_it_has_not(tmp_path):
     files = given.save(tmp_path / "out")
     assert sorted(files) == ["mask_png", "mask_tif", "overlay_png"]
     (said,) = left_out(given, files)
-    assert said == "There is no geojson, gpkg: the CRS of scene.tif does not lead to WGS 84."
+    assert said == (
+        "There is no geojson, gpkg: the CRS of scene.tif does not lead to WGS 84, or a mask goes around a pole."
+    )
+
+
+def test_a_mask_around_a_pole_has_no_outline_in_degrees_and_one_beside_it_has(tmp_path):
+    scale = 50.0
+    half = SIZE[1] / 2 * scale, SIZE[0] / 2 * scale
+    grid = rasterio.Affine(scale, 0, -half[0], 0, -scale, half[1])
+    image = read_image(tif(tmp_path / "scene.tif", crs="EPSG:3413", transform=grid))
+    given = answer(image, np.ones(SIZE, bool))
+    files = given.save(tmp_path / "out")
+    assert sorted(files) == ["mask_png", "mask_tif", "overlay_png"]
+    assert "goes around a pole" in left_out(given, files)[0]
+    beside = np.zeros(SIZE, bool)
+    beside[SIZE[0] // 2 + 2 :] = True
+    files = answer(image, beside).save(tmp_path / "beside")
+    feature = json.loads(files["targets_geojson"].read_text("utf-8"))["features"][0]
+    # The projection is true to scale at 70 degrees north, and shrinks lengths at the pole by 0.97.
+    assert feature["properties"]["area_m2"] == pytest.approx(beside.sum() * scale**2 / 0.97**2, rel=0.005)
 
 
 @pytest.mark.data

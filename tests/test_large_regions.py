@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import rasterio
 import rasters
-from fakes import WordToolbox, ask, scene
+from fakes import WordGrounder, WordToolbox, ask, scene
 
 from geoseg_agent import Hints, ImageError
-from geoseg_agent.imagery import Image
+from geoseg_agent.imagery import Image, read_image
 from geoseg_agent.instances import instances_of
 from geoseg_agent.lanes import Lane
 from geoseg_agent.method import Method
 from geoseg_agent.regions import MOST_REGION, check_region
 from geoseg_agent.routes import AT_ONCE, segment_target
 from geoseg_agent.trace.replay import replay
-from geoseg_agent.types import Target
+from geoseg_agent.trace.tape import grounder_from_trace
+from geoseg_agent.types import GroundingReply, Query, Target
 from geoseg_tools import Box, Masks, Part, fuse
 
 SIDE = 4000
@@ -83,6 +84,30 @@ async def refused(folder, raster, hints, tools):
 
 async def test_a_region_too_large_is_refused_before_a_tool_is_asked_and_its_trace_replays(tmp_path, raster):
     await refused(tmp_path, raster, Hints(box=Box(0, 0, WIDE, WIDE), phrase="both"), NoTools())
+
+
+async def test_what_a_grounder_said_of_a_region_too_large_is_had_again_without_asking(tmp_path, raster):
+    class Once(WordGrounder):
+        times = 0
+
+        async def ground(self, image, query):
+            self.times += 1
+            return GroundingReply("found", (Target(Box(0, 0, 10_400, 11_500), "both"),))
+
+    grounder = Once()
+    error = await ask(str(tmp_path), "both", image=raster, toolbox=NoTools(), grounder=grounder)
+    assert "its box (0, 0, 10400, 11500) with margins has 11440 x 12000 = 137,280,000 pixels" in error.message
+    assert "set GEOSEG_MAX_PIXELS=137280000 where" in error.hint
+    assert "GEOSEG_GROUNDER=replay:FILE" in error.hint
+    again = grounder_from_trace(str(tmp_path / f"{error.trace_id}.json"))
+    said = await again.ground(read_image(raster, max_pixels=137_280_000), Query("both"))
+    assert (said.targets[0].box, grounder.times) == (Box(0, 0, 10_400, 11_500), 1)
+
+
+async def test_a_correction_over_too_large_a_raster_says_what_goes_without_it(raster):
+    hints = Hints(points=[(9, 9)], earlier=np.zeros((WIDE, WIDE), bool))
+    error = await ask("none", None, hints=hints, image=raster, toolbox=NoTools())
+    assert error.hint.startswith("leave the earlier mask out, and give the points with a box")
 
 
 class Clicked(WordToolbox):

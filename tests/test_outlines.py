@@ -1,5 +1,7 @@
 """Outlines of large masks are traced in blocks, and are those of the mask in one piece."""
 
+import tracemalloc
+
 import numpy as np
 import shapely
 from hypothesis import given, settings
@@ -46,6 +48,19 @@ def test_a_ring_over_four_blocks_is_one_polygon_with_one_hole():
     radius = np.hypot(y - 32, x - 32)
     (ring,) = outlines([((radius < 30) & (radius > 10), Box(0, 0, 64, 64))], 32)
     assert [len(polygon.interiors) for polygon in ring.geoms] == [1]
+
+
+def test_the_emptiness_around_a_mask_is_not_traced():
+    mask = np.zeros((3000, 3000), bool)
+    mask[2000:2010, 1500:1520] = True
+    tracemalloc.start()
+    try:
+        (found,) = outlines([(mask, Box(7, 5, 3007, 3005))])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.bounds == (1507, 2005, 1527, 2015)
+    assert peak < mask.size / 4
 
 
 def test_nothing_to_trace():

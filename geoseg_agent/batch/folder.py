@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, ClassVar
 
-from geoseg_agent.batch.plan import NAME, BatchPlan, load_plan
+from geoseg_agent.batch.plan import NAME, RESULTS, BatchPlan, load_plan
 from geoseg_agent.batch.results import Answered, ItemResult, Objects, load_results
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.grounding.keep_file import keep_lines
@@ -41,7 +41,7 @@ class BatchFolder(Held[BatchPlan]):
 
     def __init__(self, path: Path, plan: BatchPlan) -> None:
         path = path.absolute()  # workers stand elsewhere
-        self.results = path / "batch.jsonl"
+        self.results = path / RESULTS
         self.retired = path / "retired.jsonl"
         super().__init__(path, plan)
 

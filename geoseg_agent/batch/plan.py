@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from geoseg_agent.batch.sources import Source
 
 NAME: Final = "batch.json"
+RESULTS: Final = "batch.jsonl"
 PART: Final = 10_000
 """Items whose traces share a folder: more in one make a file system, and who goes on after a kill, slow."""
 
@@ -136,15 +137,17 @@ def list_items(
         asks.append(_number(hashlib.sha256(repr(one.asks).encode()).digest()))
         ids.append(_number(hashlib.sha256(one.id.encode()).digest()))
     if broken:
+        records = "records" if count > 1 else "record"
         raise DatasetError(
-            f"{count} records cannot be used: {'; '.join(f'{one.where}: {one.rule}' for one in broken)}"
+            f"{count} {records} cannot be used: {'; '.join(f'{one.where}: {one.rule}' for one in broken)}"
             + (f"; and {count - len(broken)} more" if count > len(broken) else ""),
             hint="mend the source; nothing was asked yet",
         )
     if not names:
-        raise DatasetError(
-            f"{source.path} holds no image", hint="folders and patterns offer pictures by their suffix"
-        )
+        where = source.path if source.pattern is None else source.path / source.pattern
+        tabled = source.kind not in {"folder", "pattern"}
+        hint = "it has no row" if tabled else "folders and patterns offer pictures by their suffix"
+        raise DatasetError(f"{where} holds no image", hint=hint)
     _refuse_twins(source, queries, np.array(asks), np.array(ids))
     return Listing(np.array(names, dtype=np.uint64), whole.hexdigest())
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from geoseg_agent.batch import stac, tables
 from geoseg_agent.batch.items import Refused, Row
+from geoseg_agent.batch.plan import NAME, RESULTS
 from geoseg_agent.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Source:
         path: absolute: the folder, the file, or for a pattern the folder below which it matches.
         pattern: relative to that, or None.
         asset: the key of the asset to take from every STAC item, or None for the first that fits.
-        leave_out: a folder whose files are none of it, because the batch writes them.
+        leave_out: a folder whose files are none of it, because the batch writes them; nor are those of any folder
+            below that holds a batch.
     """
 
     kind: Kind
@@ -132,8 +134,15 @@ def _walked(folder: Path, name: str, leave_out: Path | None) -> Iterator[tuple[s
         path = folder / entry
         if not is_folder:
             yield str(path), name + entry
-        elif path != leave_out:
+        elif not _is_batch(path, leave_out):
             yield from _walked(path, f"{name}{entry}/", leave_out)
+
+
+def _is_batch(folder: Path, leave_out: Path | None) -> bool:
+    """Whether a folder is what a batch writes, this one or an earlier one: masks and overlays are no scenes."""
+    if leave_out is not None and leave_out.exists() and folder.samefile(leave_out):
+        return True
+    return (folder / NAME).is_file() and (folder / RESULTS).is_file()
 
 
 def _as_regex(pattern: str) -> str:

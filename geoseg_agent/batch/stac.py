@@ -51,20 +51,27 @@ def rows(path: Path, asset: str | None, suffixes: Collection[str]) -> Iterator[R
         if not isinstance(named, str) or not named or not isinstance(item.get("assets"), dict):
             yield Refused(where, "it is no STAC item: it needs an id and assets")
         else:
-            yield _row(path, f"{where} ({named})", named, _chosen(item["assets"], asset, suffixes), asset)
+            wanted = f"no asset {asset!r}" if asset else "no asset that is a picture"
+            there = ", ".join(map(str, item["assets"])) or "none"
+            missing = f"{where} ({named}) has {wanted}; there are {there:.200}"
+            yield _row(path, f"{where} ({named})", named, _chosen(item["assets"], asset, suffixes), missing)
 
 
-def _row(path: Path, where: str, named: str, href: str | None, asset: str | None) -> Row:
+def _row(path: Path, where: str, named: str, href: str | None, missing: str) -> Row:
     if href is None:
-        wanted = f"no asset {asset!r}" if asset else "no asset that is a picture"
-        fault = Failure(code=NO_ASSET, message=f"{where} has {wanted}")
+        fault = Failure(code=NO_ASSET, message=missing)
         return Row(where, named, str(path), named, fault=fault)
     parts = urlsplit(href)
     if parts.scheme in {"", "file"} and parts.netloc in {"", "localhost"}:
         name = os.path.normpath(unquote(parts.path) if parts.scheme else href)
         return Row(where, name, os.path.normpath(path.parent / name), named)
-    said = f"{where}: {href[:200]} is not on this machine, and nothing is fetched; download it first"
-    return Row(where, href, href, named, fault=Failure(code=REMOTE, message=said))
+    return Row(where, href, href, named, fault=remote(where, href))
+
+
+def remote(where: str, address: str) -> Failure:
+    """What an image is that lies somewhere else: a failure of its own."""
+    said = f"{where}: {address[:200]} is not on this machine, and nothing is fetched; download it first"
+    return Failure(code=REMOTE, message=said)
 
 
 def _chosen(assets: Mapping[str, Any], asset: str | None, suffixes: Collection[str]) -> str | None:

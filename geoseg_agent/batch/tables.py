@@ -15,9 +15,11 @@ from __future__ import annotations
 import csv
 import difflib
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from geoseg_agent.batch.items import Refused, Row
+from geoseg_agent.batch.stac import remote
 from geoseg_agent.errors import DatasetError
 from geoseg_agent.runs import jsontexts
 from geoseg_tools.geometry import Box
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COLUMNS: Final = ("image", "query", "id", "box", "phrase")
+
+_ADDRESS = re.compile(r"/vsi|(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def csv_rows(path: Path) -> Iterator[Row | Refused]:
@@ -92,7 +96,9 @@ def _check_header(names: list[str], path: Path) -> None:
     elif len(set(names)) != len(names):
         rule = f"the header names {next(name for name in names if names.count(name) > 1)!r} twice"
     if rule is not None:
-        raise DatasetError(f"{path.name}, line 1: {rule}", hint=f"known columns are {', '.join(COLUMNS)}")
+        other = next((f"{sign!r}" for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
+        commas = "" if other is None else f"; put commas between the columns, not {other}"
+        raise DatasetError(f"{path.name}, line 1: {rule}", hint=f"known columns are {', '.join(COLUMNS)}{commas}")
 
 
 def _unknown(given: Mapping[str, Any]) -> str | None:
@@ -111,6 +117,8 @@ def _row(path: Path, where: str, given: Mapping[str, Any]) -> Row | Refused:
         box = _box(given.get("box"))
     except ValueError as error:
         return Refused(where, str(error))
+    if image is not None and _ADDRESS.match(image):
+        return Row(where, image, image, named, query, box, phrase, fault=remote(where, image))
     name = os.path.normpath(image or "").replace(os.sep, "/")
     return Row(where, name, os.path.normpath(path.parent / name), named, query, box, phrase)
 
