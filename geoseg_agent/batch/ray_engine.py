@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -112,6 +113,7 @@ class RayEngine:
         self._over = asyncio.Event()
         self._deaths = 0
         self._lane = Lane("ray")
+        self._aside = contextlib.ExitStack()
         self._ours = not self._ray.is_initialized()
         if self._ours:
             join(self._ray, cluster.address)
@@ -129,6 +131,7 @@ class RayEngine:
 
     async def start(self) -> None:
         """As `Engine.start`; returns with the first worker that is ready."""
+        self._aside.enter_context(contextlib.redirect_stdout(sys.stderr))  # Ray says there what happens to its nodes
         self._also(self._watched())
         for _ in range(self.workers):
             self._also(self._hired())
@@ -149,6 +152,7 @@ class RayEngine:
             self._kill(actor)
         self._lane.close()
         self._leave()
+        self._aside.close()
 
     async def answer(self, task: Task) -> Answered:
         """As `Engine.answer`."""
@@ -201,7 +205,9 @@ class RayEngine:
         self._hands.remove(hand)
         self._placed -= 1
         self._kill(hand.actor)  # it may only be out of reach, and would keep its place
-        self._told(f"a worker is lost, {len(self._hands)} are left; what it had is given to others")
+        self._told(
+            f"a worker is lost, of {self.workers} there are {len(self._hands)} left; what it had is given out again"
+        )
         await self._replace("workers died one after the other, none with an answer", "")
 
     async def _replace(self, what: str, why: str) -> None:

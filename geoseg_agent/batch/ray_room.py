@@ -37,7 +37,12 @@ class Demand(NamedTuple):
     gpus: float
 
     def __str__(self) -> str:
-        return _amounts(self.cpus, self.gpus)
+        return self.of(self.cpus, self.gpus)
+
+    def of(self, cpus: float, gpus: float) -> str:
+        """Amounts in words; GPUs only where they are asked for."""
+        said = f"{cpus:g} CPU{'' if cpus == 1 else 's'}"
+        return f"{said} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if self.gpus else said
 
 
 class Node(NamedTuple):
@@ -122,7 +127,7 @@ def default_workers(nodes: tuple[Node, ...], demand: Demand) -> int:
 def no_room(nodes: tuple[Node, ...], demand: Demand) -> ConfigError:
     """That no node could ever hold a worker, with the numbers."""
     return ConfigError(
-        f"no node of the cluster can hold a worker: one asks for {demand}, and there {_nodes(nodes)}",
+        f"no node of the cluster can hold a worker: one asks for {demand}, and there {_nodes(nodes, demand)}",
         hint="ask for less with --worker-cpus and --worker-gpus (0 works without), or start a node that has as much",
     )
 
@@ -182,22 +187,18 @@ class Watch:
         waits = f"waiting since {now - self._short:.0f} s for room" if not seen.placed else "the rest waits for room"
         return (
             f"{seen.placed} of {self._workers} workers run, {waits}: one asks for {self._demand}, there "
-            f"{_nodes(seen.nodes)}, of which in all {_amounts(*seen.free)} are free now. "
+            f"{_nodes(seen.nodes, self._demand)}, of which in all {self._demand.of(*seen.free)} are free now. "
             "It goes on by itself; Ctrl-C stops it, and the same command goes on later"
         )
 
 
-def _amounts(cpus: float, gpus: float) -> str:
-    return f"{cpus:g} CPU{'' if cpus == 1 else 's'} and {gpus:g} GPU{'' if gpus == 1 else 's'}"
-
-
-def _nodes(nodes: tuple[Node, ...]) -> str:
+def _nodes(nodes: tuple[Node, ...], demand: Demand) -> str:
     """As in "is 1 node with 8 CPUs and 1 GPU": the largest kinds, as many as a person reads."""
     if not nodes:
         return "is no node"
-    kinds = Counter(nodes).most_common()
+    kinds = Counter(node if demand.gpus else Node(node.cpus, 0) for node in nodes).most_common()
     kinds.sort(key=lambda kind: (kind[0].gpus, kind[0].cpus), reverse=True)
-    parts = [f"{count} node{'' if count == 1 else 's'} with {_amounts(*node)}" for node, count in kinds[:4]]
+    parts = [f"{count} node{'' if count == 1 else 's'} with {demand.of(*node)}" for node, count in kinds[:4]]
     rest = sum(count for _, count in kinds[4:])
     if rest:
         parts.append(f"{rest} with less")
