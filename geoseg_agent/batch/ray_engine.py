@@ -159,9 +159,9 @@ class RayEngine:
         hand = await self._least_busy()
         try:
             said = await self._unless_over(hand.actor.answer.remote(pickle.dumps(task)))
-        except self._ray.exceptions.RayTaskError:
-            raise
-        except self._ray.exceptions.RayError as error:
+        except self._ray.exceptions.RayTaskError as error:  # it lives, and would say the same of every item
+            raise ToolFailed(f"a worker failed at {task.item.id}: {_reason(error)}") from error
+        except (self._ray.exceptions.RayError, ConnectionError) as error:  # the second with ray://
             await self._bury(hand)
             raise WorkerLost(_reason(error)) from error
         finally:
@@ -225,7 +225,8 @@ class RayEngine:
             try:
                 await work
             except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits
-                await self._give_up(ToolFailed(f"the Ray cluster cannot be used: {_reason(error)}"))
+                hint = "what is done is kept: the same command goes on once the cluster is well"
+                await self._give_up(ToolFailed(f"the Ray cluster cannot be used: {_reason(error)}", hint=hint))
 
         task = asyncio.get_running_loop().create_task(done())
         self._tasks.add(task)

@@ -142,7 +142,8 @@ class Watch:
     """
 
     def __init__(self, demand: Demand, workers: int, address: str) -> None:
-        self._demand, self._workers, self._address = demand, workers, address
+        self._demand, self._workers = demand, workers
+        self._where = "that was started here" if address == "local" else f"at {address}"
         self._gone: float | None = None
         self._fits: float | None = None
         self._short: float | None = None
@@ -166,7 +167,7 @@ class Watch:
 
     def _lost(self) -> GeoSegError:
         return ToolFailed(
-            f"the Ray cluster at {self._address} has not answered for {LOST_S:.0f} s: its head node, or Ray on this "
+            f"the Ray cluster {self._where} has not answered for {LOST_S:.0f} s: its head node, or Ray on this "
             "machine, is gone",
             hint="start it again, and then the same command: what is done is kept, and nothing paid is asked again",
         )
