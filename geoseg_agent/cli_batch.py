@@ -136,7 +136,7 @@ def _engine(
         return LocalEngine(settings, concurrency)
     from geoseg_agent.batch.ray_engine import Cluster, RayEngine  # noqa: PLC0415 - needs an extra
 
-    return RayEngine(settings, concurrency, Cluster(address, workers, cpus, gpus))
+    return RayEngine(settings, concurrency, Cluster(address, workers, cpus, gpus), note)
 
 
 def _conclude(folder: Path) -> None:

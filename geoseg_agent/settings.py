@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +20,9 @@ from geoseg_agent.errors import ConfigError
 from geoseg_agent.grounding.chat import FRAMES, Dialect
 from geoseg_agent.method import VARIANTS, Method, Profile, TextMode, Variant, resolve
 from geoseg_tools.keypoints import Normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PREFIX = "GEOSEG_"
 SMALLEST_TILE = 64
@@ -273,3 +277,20 @@ def _plain(message: str) -> str:
 def quieten_ray() -> None:
     """Keep Ray from telling anybody that it is used; it looks at the environment for that, when it starts."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def ray_address() -> str | None:
+    """What RAY_ADDRESS says, which Ray takes where it is told "auto"; None where it says nothing."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
+@contextmanager
+def without_own() -> Iterator[None]:
+    """The block without the variables of this package, the key of the endpoint among them, for what it starts."""
+    kept = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+    for name in kept:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

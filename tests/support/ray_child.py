@@ -8,12 +8,14 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import psutil
 import ray
 from asking import settings
 from batch_data import ran
+from canary import leaks
 from mllm_server import MllmServer
 from ray.cluster_utils import Cluster
 
@@ -56,7 +58,13 @@ def workers():
     return [one.pid for one in below if one.cmdline() and one.cmdline()[0].startswith("ray::Worker")]
 
 
-async def main(folder):
+def loads():
+    """How often each worker made its tools."""
+    pids = Path(os.environ["LOADS"]).read_text().split()
+    return [count for pid, count in Counter(pids).items() if pid != str(os.getpid())]
+
+
+async def main(folder, session):
     killed = []
 
     def told(tally):
@@ -66,7 +74,7 @@ async def main(folder):
 
     source = f"{folder}/data/*.png"
     async with MllmServer(delay=0.3) as server:
-        chosen = settings(server, tools="batch_data:tools", traces="none")
+        chosen = settings(server, tools="loads:tools", traces="none")
         local = await ran(source, folder / "local", chosen, QUERIES, engine=LocalEngine(chosen, 4))
         asked = server.completions
         engine = Counting(chosen, 3, Wanted(workers=2))
@@ -79,6 +87,8 @@ async def main(folder):
             "nodes": len({node["NodeManagerAddress"] for node in ray.nodes()}),
             "lost": engine.lost,
             "asked": [asked, server.completions - asked],
+            "loads": loads(),
+            "leaks": leaks(session),
         }
 
 
@@ -91,7 +101,9 @@ if __name__ == "__main__":
     try:
         cluster.add_node(**small, node_ip_address=OTHER)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", _node_ip_address=HEAD)
-        sys.stdout.write("\n" + json.dumps(asyncio.run(main(Path(sys.argv[1])))) + "\n")
+        sys.stdout.write(
+            "\n" + json.dumps(asyncio.run(main(Path(sys.argv[1]), cluster.head_node.get_session_dir_path()))) + "\n"
+        )
     finally:
         ray.shutdown()
         cluster.shutdown()
