@@ -139,6 +139,11 @@ def components(mask: Mask, connectivity: int = 8) -> Components:
     return Components(cast("Labels", labels), area, box, cast("NDArray[np.float64]", np.nan_to_num(centre)))
 
 
+def numbered(mask: Mask, connectivity: int = 8) -> Labels:
+    """(h, w) int32, the labels of `components` without its statistics, in half the time."""
+    return cast("Labels", cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)[1])
+
+
 def distance(mask: Mask) -> Map:
     """Distance of every True pixel to the nearest False one; the image edge counts as False."""
     padded = np.pad(mask, 1).view(np.uint8)
