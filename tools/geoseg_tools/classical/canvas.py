@@ -7,7 +7,6 @@ but the layer, so no answer depends on what was asked before.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +16,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
 
 from geoseg_tools.classical.guided import Guide
+from geoseg_tools.classical.lazy import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,16 +109,16 @@ class Canvas:
             self._clicked[i] = _Clicked(kernel, response)
         return self._clicked[i]
 
-    @cached_property
+    @lazy
     def _ways(self) -> csr_array:
         i, j, _ = self.layer.graph
         cost = np.sqrt(self.layer.distances) + 0.05
         return csr_array((cost, (i, j)), shape=(self.layer.count, self.layer.count))
 
-    @cached_property
+    @lazy
     def _factor(self) -> SuperLU:
         return splu(self.layer.system(_OWN), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
 
-    @cached_property
+    @lazy
     def _guide(self) -> Guide:
         return Guide(self.layer.lab)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from geoseg_tools.classical.cache import canvas_of
 from geoseg_tools.classical.canvas import Canvas
 from geoseg_tools.classical.layer import Layer, layer_of
+from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.upscale import above
 from geoseg_tools.geometry import Box
 from geoseg_tools.masks import Masks, tight
@@ -33,17 +33,17 @@ class Encoded:
 
     crop: Crop
 
-    @cached_property
+    @lazy
     def layer(self) -> Layer:
         """Superpixels of the box and, where there is room, half of it on every side."""
         return layer_of(self.crop.scene, self.window)
 
-    @cached_property
+    @lazy
     def canvas(self) -> Canvas:
         """What is clicked on: the layer of the box, or a finer one of the whole scene where no box is known."""
         return Canvas(self.layer) if self.boxed else canvas_of(self.crop.scene)
 
-    @cached_property
+    @lazy
     def window(self) -> Box:
         """The RoI and the surroundings that the box is judged against, absolute pixels."""
         box, (height, width) = self.crop.box, self.crop.scene.size

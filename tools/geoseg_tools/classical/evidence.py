@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from geoseg_tools.classical import building, colours, others, road, vegetation, water
 from geoseg_tools.classical.features import Features, Thumbnail, extract
 from geoseg_tools.classical.layer import Layer, scene_layer
+from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.relearn import relearn
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Evidence:
         self.thumb = thumb
         self._learnt: dict[str, Map] = {}
 
-    @cached_property
+    @lazy
     def features(self) -> Features:
         """The features all evidence is read from."""
         return extract(self.thumb)
@@ -57,7 +57,7 @@ class Evidence:
         height, width = self.thumb.valid.shape
         return height, width
 
-    @cached_property
+    @lazy
     def blank(self) -> bool:
         """Nothing valid, or nothing but one colour: there is nothing to see."""
         inside = self.thumb.rgb[self.thumb.valid]
@@ -86,7 +86,7 @@ class Evidence:
             self._learnt[concept] = relearn(self._layer, self.of(concept), against)
         return self._learnt[concept]
 
-    @cached_property
+    @lazy
     def _layer(self) -> Layer:
         return scene_layer(self.features)
 
@@ -110,55 +110,55 @@ class Evidence:
             best = np.maximum(best, found)
         return best
 
-    @cached_property
+    @lazy
     def _water(self) -> Map:
         return water.water(self.features)
 
-    @cached_property
+    @lazy
     def _vegetation(self) -> Map:
         return vegetation.vegetation(self.features, self._water)
 
-    @cached_property
+    @lazy
     def _tree(self) -> Map:
         return vegetation.tree(self.features, self._vegetation)
 
-    @cached_property
+    @lazy
     def _grass(self) -> Map:
         return vegetation.grass(self.features, self._vegetation)
 
-    @cached_property
+    @lazy
     def _roads(self) -> road.Roads:
         return road.roads(self.features, self._water, self._vegetation)
 
-    @cached_property
+    @lazy
     def _road(self) -> Map:
         return self._roads.road
 
-    @cached_property
+    @lazy
     def _paved(self) -> Map:
         return self._roads.paved
 
-    @cached_property
+    @lazy
     def _building(self) -> Map:
         return building.building(self.features, self._water, self._vegetation, self._road)
 
-    @cached_property
+    @lazy
     def _field(self) -> Map:
         return others.field(self.features, self._water, self._road)
 
-    @cached_property
+    @lazy
     def _pool(self) -> Map:
         return others.pool(self.features)
 
-    @cached_property
+    @lazy
     def _bare(self) -> Map:
         return others.bare(self.features, self._water, self._vegetation)
 
-    @cached_property
+    @lazy
     def _ship(self) -> Map:
         return others.ship(self.features, self._water)
 
-    @cached_property
+    @lazy
     def _vehicle(self) -> Map:
         return others.vehicle(self.features)
 

@@ -7,7 +7,6 @@ Image Segmentation, IEEE TPAMI 28 (2006).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import cv2
@@ -17,6 +16,7 @@ from scipy.sparse.linalg import splu
 
 from geoseg_tools.classical import ops, texture
 from geoseg_tools.classical.guided import guided
+from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.learner import basis
 from geoseg_tools.classical.superpixels import Neighbours, neighbours, superpixels
 from geoseg_tools.geometry import whole
@@ -74,12 +74,12 @@ class Layer:
         found: Mask = among[self.labels]
         return found
 
-    @cached_property
+    @lazy
     def design(self) -> NDArray[np.float32]:
         """(n, p) what the learner sees of every superpixel."""
         return basis(self.vectors)
 
-    @cached_property
+    @lazy
     def distances(self) -> NDArray[np.float64]:
         """(m,) squared feature distance of every touching pair, on average 1."""
         delta = (self.vectors[self.graph.i] - self.vectors[self.graph.j]).astype(np.float64) ** 2
