@@ -6,18 +6,18 @@ how rectangular, sharply bounded and different from its surroundings it is; a pi
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from geoseg_tools.classical import ops
+from geoseg_tools.classical.both import both
 from geoseg_tools.classical.ops import sig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -29,20 +29,16 @@ if TYPE_CHECKING:
 _RING = 3
 _LEAST = 20
 _FLAT = 0.05
-_WORKERS = 2
 
 
-def building(f: Features, water: Map, veg: Map, road: Map) -> Map:
-    """(h, w) float32 evidence of buildings, 0..1."""
-    best = np.zeros(f.size, np.float32)
+def building(f: Features, water: Map, veg: Map, road: Map, *, threads: int = 2) -> Map:
+    """(h, w) float32 evidence of buildings, 0..1, by one or two threads."""
     free = f.valid & (water <= 0.4) & (veg <= 0.6)
     if free.sum() < 30 or min(f.size) < 3:
-        return best
+        return np.zeros(f.size, np.float32)
+    levels = list(_levels(f, free))
     # Levels know nothing of each other, and the greatest of their scores is the same in any order.
-    flat = best.ravel()
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for where, scores in pool.map(lambda level: _score_level(f, *level), _levels(f, free)):
-            flat[where] = np.maximum(flat[where], scores)
+    best = np.maximum(*both(partial(_best, f, levels[::2]), partial(_best, f, levels[1::2]), threads))
     weak = best < 0.8
     best[weak] *= (1 - 0.8 * road)[weak]
     return best * f.valid
@@ -66,6 +62,15 @@ def _levels(f: Features, free: Mask) -> Iterator[tuple[Mask, bool]]:
         yield (lightness < level) & (lightness > floor) & free, True
 
 
+def _best(f: Features, levels: Sequence[tuple[Mask, bool]]) -> Map:
+    best = np.zeros(f.size, np.float32)
+    flat = best.ravel()
+    for mask, dark in levels:
+        where, scores = _score_level(f, mask, dark=dark)
+        flat[where] = np.maximum(flat[where], scores)
+    return best
+
+
 class _Scored(NamedTuple):
     """Flat indices of pixels, and the score of the component that each lies in."""
 
@@ -73,7 +78,7 @@ class _Scored(NamedTuple):
     scores: NDArray[np.float32]
 
 
-def _score_level(f: Features, mask: Mask, dark: bool) -> _Scored:
+def _score_level(f: Features, mask: Mask, *, dark: bool) -> _Scored:
     spots = ops.opened3(mask)
     where = np.flatnonzero(spots)
     of = ops.numbered(spots, 4).ravel()[where].astype(np.intp)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg_tools.classical import building, colours, others, road, vegetation, water
+from geoseg_tools.classical.both import both
 from geoseg_tools.classical.features import Features, Thumbnail, extract
 from geoseg_tools.classical.layer import Layer, scene_layer
 from geoseg_tools.classical.lazy import lazy
@@ -40,11 +41,17 @@ class Evidence:
     """Evidence maps of one thumbnail: (h, w) float32 at working size, 0..1, 0.5 is the decision.
 
     Invalid pixels have no evidence of anything. Maps are shared: do not write to them.
+
+    Args:
+        thumb: the scene.
+        threads: 1 or 2 to compute it on.
     """
 
-    def __init__(self, thumb: Thumbnail) -> None:
+    def __init__(self, thumb: Thumbnail, threads: int = 2) -> None:
         self.thumb = thumb
+        self._threads = threads
         self._learnt: dict[str, Map] = {}
+        self._layer: Layer | None = None
 
     @lazy
     def features(self) -> Features:
@@ -82,13 +89,21 @@ class Evidence:
         if concept in _UNLEARNT or self.blank or concept not in _KNOWN:
             return self.of(concept)
         if concept not in self._learnt:
-            against = [self.of(other) for other in ("water", "vegetation") if other not in _RELATED.get(concept, ())]
-            self._learnt[concept] = relearn(self._layer, self.of(concept), against)
+            against = [other for other in ("water", "vegetation") if other not in _RELATED.get(concept, ())]
+            features = self.features
+            # Superpixels are cut from the features alone, so evidence may be found meanwhile.
+            (found, others), layer = both(
+                lambda: (self.of(concept), [self.of(other) for other in against]),
+                lambda: self._superpixels(features),
+                self._threads,
+            )
+            self._learnt[concept] = relearn(layer, found, others)
         return self._learnt[concept]
 
-    @lazy
-    def _layer(self) -> Layer:
-        return scene_layer(self.features)
+    def _superpixels(self, features: Features) -> Layer:
+        if self._layer is None:
+            self._layer = scene_layer(features, threads=self._threads)
+        return self._layer
 
     def target(self, concepts: Sequence[str], colour_names: Sequence[str], *, learnt: bool = False) -> Map:
         """Evidence of concepts that also have one of the colours, where colour tells them apart.
@@ -140,7 +155,7 @@ class Evidence:
 
     @lazy
     def _building(self) -> Map:
-        return building.building(self.features, self._water, self._vegetation, self._road)
+        return building.building(self.features, self._water, self._vegetation, self._road, threads=self._threads)
 
     @lazy
     def _field(self) -> Map:
