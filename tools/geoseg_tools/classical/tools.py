@@ -39,10 +39,13 @@ class ClassicalTools:
 
     def similarity(self, crop: Crop, phrase: str) -> Heat:
         """(gh, gw) float32 absolute evidence 0..1, at most 64 x 64; all zero for a phrase that is not known."""
-        evidence = evidence_of(crop.scene)
+        nothing = np.zeros((min(64, crop.size[0]), min(64, crop.size[1])), np.float32)
         reading = read(phrase)
-        if not reading.concepts or evidence.blank:
-            return np.zeros((min(64, crop.size[0]), min(64, crop.size[1])), np.float32)
+        if not reading.concepts:
+            return nothing
+        evidence = evidence_of(crop.scene)
+        if evidence.blank:
+            return nothing
         values = evidence.target(reading.concepts, reading.colours)
         return heat(values, evidence.features.gmax, crop.scene.size, crop.roi)
 
