@@ -137,7 +137,8 @@ class Components(NamedTuple):
         """(n,) greatest value of a map over every component; `lowest` for the background and below it."""
         where = np.flatnonzero(self.labels)
         out = np.full(len(self.area), lowest)
-        np.maximum.at(out, self.labels.ravel()[where], values.ravel()[where])
+        # Of one type with `out`: numpy is slow to convert one value at a time.
+        np.maximum.at(out, self.labels.ravel()[where].astype(np.intp), values.ravel()[where].astype(np.float64))
         return out
 
     def only(self, keep: NDArray[np.bool_]) -> Mask:
