@@ -67,8 +67,8 @@ class Evidence:
     @lazy
     def blank(self) -> bool:
         """Nothing valid, or nothing but one colour: there is nothing to see."""
-        inside = self.thumb.rgb[self.thumb.valid]
-        return inside.size == 0 or all(float(np.ptp(inside[:, c])) < 0.02 for c in range(3))
+        rgb, valid = self.thumb.rgb, self.thumb.valid
+        return not valid.any() or all(float(np.ptp(rgb[..., c][valid])) < 0.02 for c in range(3))
 
     def of(self, concept: str) -> Map:
         """The evidence of one concept of the lexicon; zero for a concept without evidence."""

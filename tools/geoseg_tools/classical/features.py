@@ -107,9 +107,13 @@ def thumbnail(scene: Scene, side: int = WORKING_SIDE) -> Thumbnail:
 def _blank(small: Rgb) -> Mask:
     # Mosaics are often padded with pure black or white without saying so in the file.
     out = np.zeros(small.shape[:2], np.bool_)
-    for value in (0, 255):
-        found = ops.components((small == value).all(axis=-1), 4)
-        corners = found.labels[[0, 0, -1, -1], [0, -1, 0, -1]]
+    at_corners = ([0, 0, -1, -1], [0, -1, 0, -1])
+    for value in ((0, 0, 0), (255, 255, 255)):
+        plain = cv2.inRange(small, value, value) > 0
+        if not plain[at_corners].any():
+            continue
+        found = ops.components(plain, 4)
+        corners = found.labels[at_corners]
         keep = np.zeros(len(found.area), np.bool_)
         keep[corners] = True
         out |= found.only(keep & (found.area > 0.01 * out.size))
