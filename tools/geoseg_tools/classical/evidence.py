@@ -102,7 +102,7 @@ class Evidence:
 
     def _superpixels(self, features: Features) -> Layer:
         if self._layer is None:
-            self._layer = scene_layer(features, threads=self._threads)
+            self._layer = scene_layer(features)
         return self._layer
 
     def target(self, concepts: Sequence[str], colour_names: Sequence[str], *, learnt: bool = False) -> Map:
@@ -163,7 +163,7 @@ class Evidence:
 
     @lazy
     def _pool(self) -> Map:
-        return others.pool(self.features)
+        return others.pool(self.features, self.thumb)
 
     @lazy
     def _bare(self) -> Map:

@@ -37,7 +37,6 @@ class Features:
         raw_l: lightness before smoothing.
         chroma: distance from the grey axis in Lab.
         exg: excess green, about -0.5..1.
-        hue, sat, val: HSV, hue in degrees 0..360, the others 0..1.
         std, std6: local standard deviation of lightness in windows of 2 and 6 pixels.
         gmax: strongest colour gradient within one pixel.
         edges: density of strong gradients, 0..1.
@@ -53,9 +52,6 @@ class Features:
     raw_l: Map
     chroma: Map
     exg: Map
-    hue: Map
-    sat: Map
-    val: Map
     std: Map
     std6: Map
     gmax: Map
@@ -126,9 +122,8 @@ def extract(thumb: Thumbnail) -> Features:
     lab = ops.lab(rgb)
     raw_l = np.ascontiguousarray(lab[..., 0])
     smooth = cast("NDArray[np.float32]", cv2.bilateralFilter(lab, 7, 12, 3))
-    calm = ops.blur(rgb, 1)
+    calm = _calm(thumb)
     red, green, blue = calm[..., 0], calm[..., 1], calm[..., 2]
-    hsv = cast("NDArray[np.float32]", cv2.cvtColor(calm, cv2.COLOR_RGB2HSV))
     gradient = _gradient(smooth)
     return Features(
         full=thumb.full,
@@ -140,15 +135,22 @@ def extract(thumb: Thumbnail) -> Features:
         raw_l=raw_l,
         chroma=np.hypot(smooth[..., 1], smooth[..., 2]),
         exg=(2 * green - red - blue) / (red + green + blue + 0.05),
-        hue=hsv[..., 0],
-        sat=hsv[..., 1],
-        val=hsv[..., 2],
         std=ops.local_std(raw_l, 2),
         std6=ops.local_std(raw_l, 6),
         gmax=cast("ops.Map", cv2.dilate(gradient, np.ones((3, 3), np.uint8))),
         edges=ops.blur(gradient > 6, 8),
         grey=bool(np.abs(rgb[..., 0] - rgb[..., 2]).mean() < 0.005),
     )
+
+
+def hsv(thumb: Thumbnail) -> tuple[Map, Map, Map]:
+    """Hue in degrees 0..360, saturation and value 0..1, each (h, w) float32: for swimming pools alone."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(_calm(thumb), cv2.COLOR_RGB2HSV))
+    return cast("tuple[Map, Map, Map]", (hue, saturation, value))
+
+
+def _calm(thumb: Thumbnail) -> NDArray[np.float32]:
+    return ops.blur(thumb.rgb, 1)
 
 
 def _gradient(lab: NDArray[np.float32]) -> Map:

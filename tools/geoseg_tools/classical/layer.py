@@ -24,7 +24,7 @@ from geoseg_tools.classical.superpixels import Neighbours, neighbours, superpixe
 from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -132,10 +132,10 @@ def layer_of(scene: Scene, window: Box, *, side: int = SIDE, cell: int = 7) -> L
     return Layer(window, smooth, valid, cut.labels, cut.area, _vectors(lab, channels, cut), cut.graph)
 
 
-def scene_layer(f: Features, cell: int = 9, threads: int = 2) -> Layer:
+def scene_layer(f: Features, cell: int = 9) -> Layer:
     """A whole scene at working size as superpixels, from the features that its evidence was read from."""
-    cut, channels = both(partial(_cut, f.lab, cell), partial(_channels, f), threads)
-    table = np.stack([cut.mean(values) for values in channels], axis=1)
+    cut = _cut(f.lab, cell)
+    table = np.stack([cut.mean(values) for values in _channels(f)], axis=1)
     weights = np.array([1, 1.2, 1.2, 0.6, 0.6, 0.6, 0.7, 0.7, 0.5, 0.5])
     floors = np.array([5, 2, 2, 5, 2, 2, 0.1, 0.1, 0.1, 0.05])
     return Layer(whole(f.full), f.lab, f.valid, cut.labels, cut.area, standardised(table, weights, floors), cut.graph)
@@ -159,11 +159,12 @@ def _cut(smooth: NDArray[np.float32], cell: int) -> _Cut:
     return _Cut(labels, np.bincount(labels.ravel()).astype(np.float64), neighbours(labels))
 
 
-def _channels(f: Features) -> list[Map]:
+def _channels(f: Features) -> Iterator[Map]:
+    yield from (f.lightness, f.green_red, f.blue_yellow)
     wide = ops.blur(f.lab, 4)
-    channels = [f.lightness, f.green_red, f.blue_yellow]
-    channels += [np.ascontiguousarray(wide[..., c]) for c in range(3)]
-    return [*channels, np.log1p(f.std), np.log1p(f.std6), np.log1p(f.gmax), f.edges]
+    yield from (np.ascontiguousarray(wide[..., c]) for c in range(3))
+    yield from (np.log1p(rough) for rough in (f.std, f.std6, f.gmax))
+    yield f.edges
 
 
 def _vectors(lab: NDArray[np.float32], channels: Sequence[Map], cut: _Cut) -> NDArray[np.float32]:
