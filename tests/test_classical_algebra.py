@@ -1,8 +1,5 @@
 """The numerical parts of the offline default against slow and plain ways to the same numbers."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from geoseg_tools.classical.boxmode import best_cut
 from geoseg_tools.classical.canvas import Canvas
 from geoseg_tools.classical.guided import Guide, guided
 from geoseg_tools.classical.layer import Layer, layer_of
-from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.learner import basis, learn
 from geoseg_tools.classical.points import HELD, PRIOR, amend, regress
 from geoseg_tools.crop import Scene
@@ -189,21 +185,3 @@ def test_the_opening_by_a_wide_disc_against_the_plain_one(radius: int, level: fl
     mask = rough < level * rough.std() * 3
     plain = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, ops.disc(radius)) > 0
     assert (ops.opened(mask, radius) == plain).all()
-
-
-class _Pair:
-    def __init__(self, both: threading.Barrier) -> None:
-        self.both = both
-
-    @lazy
-    def met(self) -> int:
-        """Waits until the other one is being computed too."""
-        return self.both.wait(timeout=10)
-
-
-def test_a_lazy_property_of_one_object_does_not_wait_for_that_of_another() -> None:
-    both = threading.Barrier(2)
-    pairs = [_Pair(both), _Pair(both)]
-    with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(lambda pair: pair.met, pairs)) == [0, 1]
-    assert [pair.met for pair in pairs] == [vars(pair)["met"] for pair in pairs]
