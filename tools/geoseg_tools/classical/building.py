@@ -6,6 +6,7 @@ how rectangular, sharply bounded and different from its surroundings it is; a pi
 
 from __future__ import annotations
 
+from collections import deque
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from geoseg_tools.classical.both import both
 from geoseg_tools.classical.ops import sig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from numpy.typing import NDArray
@@ -31,16 +32,17 @@ _LEAST = 20
 _FLAT = 0.05
 
 
-def building(f: Features, water: Map, veg: Map, road: Map, *, threads: int = 2) -> Map:
-    """(h, w) float32 evidence of buildings, 0..1, by one or two threads."""
+def building(f: Features, water: Map, veg: Map, road: Callable[[], Map], *, threads: int = 2) -> Map:
+    """(h, w) float32 evidence of buildings, 0..1, by one or two threads; that of roads may be made meanwhile."""
     free = f.valid & (water <= 0.4) & (veg <= 0.6)
     if free.sum() < 30 or min(f.size) < 3:
         return np.zeros(f.size, np.float32)
-    levels = list(_levels(f, free))
     # Levels know nothing of each other, and the greatest of their scores is the same in any order.
-    best = np.maximum(*both(partial(_best, f, levels[::2]), partial(_best, f, levels[1::2]), threads))
+    levels = deque(_levels(f, free))
+    (roads, some), others = both(lambda: (road(), _best(f, levels)), partial(_best, f, levels), threads)
+    best = np.maximum(some, others)
     weak = best < 0.8
-    best[weak] *= (1 - 0.8 * road)[weak]
+    best[weak] *= (1 - 0.8 * roads)[weak]
     return best * f.valid
 
 
@@ -62,13 +64,17 @@ def _levels(f: Features, free: Mask) -> Iterator[tuple[Mask, bool]]:
         yield (lightness < level) & (lightness > floor) & free, True
 
 
-def _best(f: Features, levels: Sequence[tuple[Mask, bool]]) -> Map:
+def _best(f: Features, levels: deque[tuple[Mask, bool]]) -> Map:
+    """The best score of every pixel in what is left of the levels, each of which one thread takes."""
     best = np.zeros(f.size, np.float32)
     flat = best.ravel()
-    for mask, dark in levels:
+    while True:
+        try:
+            mask, dark = levels.popleft()
+        except IndexError:
+            return best
         where, scores = _score_level(f, mask, dark=dark)
         flat[where] = np.maximum(flat[where], scores)
-    return best
 
 
 class _Scored(NamedTuple):

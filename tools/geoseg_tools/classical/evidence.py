@@ -56,7 +56,7 @@ class Evidence:
     @lazy
     def features(self) -> Features:
         """The features all evidence is read from."""
-        return extract(self.thumb)
+        return extract(self.thumb, self._threads)
 
     @property
     def size(self) -> Size:
@@ -155,7 +155,8 @@ class Evidence:
 
     @lazy
     def _building(self) -> Map:
-        return building.building(self.features, self._water, self._vegetation, self._road, threads=self._threads)
+        free = self.features, self._water, self._vegetation
+        return building.building(*free, lambda: self._road, threads=self._threads)
 
     @lazy
     def _field(self) -> Map:

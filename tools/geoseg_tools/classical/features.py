@@ -7,12 +7,14 @@ the size of the image; all lengths in the evidence modules are pixels at that si
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 import numpy as np
 
 from geoseg_tools.classical import ops
+from geoseg_tools.classical.both import both
 from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
@@ -34,10 +36,9 @@ class Features:
         valid: (h, w) bool, a little narrower than the scene's validity, so that no edge to nodata is seen.
         lab: (h, w, 3) CIE Lab, L 0..100, smoothed with edges kept.
         lightness, green_red, blue_yellow: its channels, each contiguous; negative is dark, green, blue.
-        raw_l: lightness before smoothing.
         chroma: distance from the grey axis in Lab.
         exg: excess green, about -0.5..1.
-        std, std6: local standard deviation of lightness in windows of 2 and 6 pixels.
+        std, std6: local standard deviation of lightness, before smoothing, in windows of 2 and 6 pixels.
         gmax: strongest colour gradient within one pixel.
         edges: density of strong gradients, 0..1.
         grey: the image has no colour.
@@ -49,7 +50,6 @@ class Features:
     lightness: Map
     green_red: Map
     blue_yellow: Map
-    raw_l: Map
     chroma: Map
     exg: Map
     std: Map
@@ -116,15 +116,13 @@ def _blank(small: Rgb) -> Mask:
     return out
 
 
-def extract(thumb: Thumbnail) -> Features:
-    """Compute all features of a thumbnail."""
-    rgb = thumb.rgb
-    lab = ops.lab(rgb)
-    raw_l = np.ascontiguousarray(lab[..., 0])
-    smooth = cast("NDArray[np.float32]", cv2.bilateralFilter(lab, 7, 12, 3))
+def extract(thumb: Thumbnail, threads: int = 2) -> Features:
+    """Compute all features of a thumbnail, on one or two threads."""
+    lab = ops.lab(thumb.rgb)
+    edges, texture = both(partial(_edges, lab), partial(_texture, lab), threads)
     calm = _calm(thumb)
     red, green, blue = calm[..., 0], calm[..., 1], calm[..., 2]
-    gradient = _gradient(smooth)
+    smooth = edges.smooth
     return Features(
         full=thumb.full,
         valid=thumb.valid,
@@ -132,15 +130,41 @@ def extract(thumb: Thumbnail) -> Features:
         lightness=np.ascontiguousarray(smooth[..., 0]),
         green_red=np.ascontiguousarray(smooth[..., 1]),
         blue_yellow=np.ascontiguousarray(smooth[..., 2]),
-        raw_l=raw_l,
         chroma=np.hypot(smooth[..., 1], smooth[..., 2]),
         exg=(2 * green - red - blue) / (red + green + blue + 0.05),
-        std=ops.local_std(raw_l, 2),
-        std6=ops.local_std(raw_l, 6),
-        gmax=cast("ops.Map", cv2.dilate(gradient, np.ones((3, 3), np.uint8))),
-        edges=ops.blur(gradient > 6, 8),
-        grey=bool(np.abs(rgb[..., 0] - rgb[..., 2]).mean() < 0.005),
+        std=texture.std,
+        std6=texture.std6,
+        gmax=edges.gmax,
+        edges=edges.density,
+        grey=bool(np.abs(thumb.rgb[..., 0] - thumb.rgb[..., 2]).mean() < 0.005),
     )
+
+
+class _Edges(NamedTuple):
+    """What comes of smoothing: `lab`, `gmax` and `edges` of `Features`."""
+
+    smooth: NDArray[np.float32]
+    gmax: Map
+    density: Map
+
+
+def _edges(lab: NDArray[np.float32]) -> _Edges:
+    smooth = cast("NDArray[np.float32]", cv2.bilateralFilter(lab, 7, 12, 3))
+    gradient = _gradient(smooth)
+    gmax = cast("Map", cv2.dilate(gradient, np.ones((3, 3), np.uint8)))
+    return _Edges(smooth, gmax, ops.blur(gradient > 6, 8))
+
+
+class _Texture(NamedTuple):
+    """`std` and `std6` of `Features`."""
+
+    std: Map
+    std6: Map
+
+
+def _texture(lab: NDArray[np.float32]) -> _Texture:
+    lightness = np.ascontiguousarray(lab[..., 0])
+    return _Texture(ops.local_std(lightness, 2), ops.local_std(lightness, 6))
 
 
 def hsv(thumb: Thumbnail) -> tuple[Map, Map, Map]:
