@@ -115,7 +115,9 @@ def toolbox_of(settings: Settings) -> Toolbox:
         from geoseg_agent.toolbox import LocalToolbox, Makers  # noqa: PLC0415 - only when chosen
         from geoseg_tools.classical import TOOL_DEFAULTS, ClassicalTools  # noqa: PLC0415 - loads OpenCV
         from geoseg_tools.classical.features import WORKING_SIDE  # noqa: PLC0415 - as above
+        from geoseg_tools.classical.tables import prepare  # noqa: PLC0415 - as above
 
+        prepare()
         return LocalToolbox(
             "offline-baseline",
             [Makers(ClassicalTools, ClassicalTools)] * _lanes(),

@@ -1,10 +1,12 @@
 """The numerical parts of the offline default against slow and plain ways to the same numbers."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.sparse.csgraph import floyd_warshall
 
 from geoseg_tools.classical import canvas as canvases
+from geoseg_tools.classical import ops
 from geoseg_tools.classical.boxmode import best_cut
 from geoseg_tools.classical.canvas import Canvas
 from geoseg_tools.classical.guided import Guide, guided
@@ -173,3 +175,13 @@ def test_the_best_cut_against_every_cut(seed: int) -> None:
     assert iou(cut) == pytest.approx(expected)
     cuts = [float(p) - 1e-6 for p in probability if 0.2 <= p <= 0.6]
     assert expected >= max((iou(at) for at in cuts), default=0) - 1e-9
+
+
+@pytest.mark.parametrize("radius", [9, 14, 30])
+@pytest.mark.parametrize("level", [-0.35, 0.0, 0.35, 9.0])
+def test_the_opening_by_a_wide_disc_against_the_plain_one(radius: int, level: float) -> None:
+    noise = np.random.default_rng(radius).normal(size=(150, 210)).astype(np.float32)
+    rough = cv2.GaussianBlur(noise, (0, 0), 20)
+    mask = rough < level * rough.std() * 3
+    plain = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, ops.disc(radius)) > 0
+    assert (ops.opened(mask, radius) == plain).all()

@@ -27,9 +27,11 @@ class ClassicalGrounder:
     def __init__(self, lanes: int = 1) -> None:
         from geoseg_tools.classical import ground  # noqa: PLC0415 - OpenCV loads only where it is used
         from geoseg_tools.classical.features import WORKING_SIDE  # noqa: PLC0415 - as above
+        from geoseg_tools.classical.tables import prepare  # noqa: PLC0415 - as above
 
         self.working_side = WORKING_SIDE
         self._ground = ground
+        prepare()
         self._lanes = [Lane(f"ground-{i}") for i in range(lanes)]
 
     async def ground(self, image: Image, query: Query) -> GroundingReply:

@@ -98,12 +98,14 @@ def topk_nms(
     candidates = _regional_maxima(phi)
     candidates = candidates[phi[tuple(candidates.T)] >= tau]
     order = np.lexsort((candidates[:, 1], candidates[:, 0], -phi[tuple(candidates.T)]))
-    kept: list[NDArray[np.int64]] = []
-    for cell in candidates[order]:
-        if all(np.abs(cell - other).max() > reach for other in kept):
-            kept.append(cell)
+    kept: list[tuple[int, int]] = []
+    free = np.ones(grid.shape, np.bool_)
+    for row, col in candidates[order].tolist():
+        if free[row, col]:
+            kept.append((row, col))
             if len(kept) == k:
                 break
+            free[max(0, row - reach) : row + reach + 1, max(0, col - reach) : col + reach + 1] = False
     cells = np.array(kept, dtype=np.int64).reshape(-1, 2)
     return _keypoints(grid, phi, cells, crop_size)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from geoseg_tools.classical import ops
+from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.learner import learn
 from geoseg_tools.classical.ops import logit, sig
 
@@ -54,7 +54,7 @@ class Boxed:
     layer: Layer
     box: Box
 
-    @cached_property
+    @lazy
     def depth(self) -> Map:
         """(h, w) float32, 0 at the border of the box, 1 at its centre lines, -1 outside; by the nearest side."""
         (height, width), window = self.layer.labels.shape, self.layer.window
@@ -75,22 +75,22 @@ class Boxed:
         inside: Mask = self.depth >= 0
         return inside
 
-    @cached_property
+    @lazy
     def inside(self) -> NDArray[np.bool_]:
         """(n,) superpixels that may belong to the target."""
         return (self.layer.mean(self.within.astype(np.float32)) > 0.5) & self._valid
 
-    @cached_property
+    @lazy
     def prior(self) -> NDArray[np.float64]:
         """(n,) logit that rises from the border of the box inward."""
         return _DEPTH * (2 * np.clip(self.layer.mean(np.maximum(self.depth, 0)) / _RISE, 0, 1) - 1)
 
-    @cached_property
+    @lazy
     def alone(self) -> Map:
         """(n,) float32 logit of the learner that tells inside from outside, without marks."""
         return self._begun(NO_MARKS)
 
-    @cached_property
+    @lazy
     def _valid(self) -> NDArray[np.bool_]:
         return self.layer.mean(self.layer.valid.astype(np.float32)) > 0.5
 

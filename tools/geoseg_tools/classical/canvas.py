@@ -7,7 +7,6 @@ but the layer, so no answer depends on what was asked before.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,10 +15,12 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
 
+from geoseg_tools.classical.both import both
 from geoseg_tools.classical.guided import Guide
+from geoseg_tools.classical.lazy import lazy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from scipy.sparse.linalg import SuperLU
@@ -84,41 +85,48 @@ class Canvas:
 
     def _rows(self, at: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         with self._lock:
-            rows = [self._row(i) for i in self._ints(at)]
+            asked = [int(i) for i in at]
+            self._remember([i for i in asked if i not in self._clicked])
+            for i in asked:
+                self._clicked.move_to_end(i)
+            rows = [self._clicked[i] for i in asked]
             while len(self._clicked) > KEPT:
                 self._clicked.popitem(last=False)
         empty = np.zeros((0, self.layer.count))
         return np.array([row.kernel for row in rows] or empty), np.array([row.response for row in rows] or empty)
 
-    @staticmethod
-    def _ints(at: NDArray[np.int64]) -> Iterable[int]:
-        return (int(i) for i in at)
+    def _remember(self, fresh: Sequence[int]) -> None:
+        if fresh:
+            # Ways through the graph and solutions of the system know nothing of each other.
+            kernels, responses = both(
+                lambda: [self._kernel(i) for i in fresh], lambda: [self._response(i) for i in fresh]
+            )
+            self._clicked.update(zip(fresh, map(_Clicked, kernels, responses), strict=True))
 
-    def _row(self, i: int) -> _Clicked:
-        if i in self._clicked:
-            self._clicked.move_to_end(i)
-        else:
-            vectors = self.layer.vectors
-            way = dijkstra(self._ways, directed=False, indices=i)
-            unlike = ((vectors - vectors[i]) ** 2).sum(axis=1, dtype=np.float64)
-            near = np.exp(-((way / _REACH) ** 2) / 2)
-            unit = np.zeros(len(vectors))
-            unit[i] = 1
-            kernel = np.exp(-unlike / (2 * _ALIKE**2)) * (_FLOOR + (1 - _FLOOR) * near)
-            response = self._factor.solve(unit) if len(self.layer.graph.i) else unit
-            self._clicked[i] = _Clicked(kernel, response)
-        return self._clicked[i]
+    def _kernel(self, i: int) -> NDArray[np.float64]:
+        vectors = self.layer.vectors
+        way = dijkstra(self._ways, directed=False, indices=i)
+        unlike = ((vectors - vectors[i]) ** 2).sum(axis=1, dtype=np.float64)
+        near = np.exp(-((way / _REACH) ** 2) / 2)
+        kernel: NDArray[np.float64] = np.exp(-unlike / (2 * _ALIKE**2)) * (_FLOOR + (1 - _FLOOR) * near)
+        return kernel
 
-    @cached_property
+    def _response(self, i: int) -> NDArray[np.float64]:
+        unit = np.zeros(self.layer.count)
+        unit[i] = 1
+        response: NDArray[np.float64] = self._factor.solve(unit) if len(self.layer.graph.i) else unit
+        return response
+
+    @lazy
     def _ways(self) -> csr_array:
         i, j, _ = self.layer.graph
         cost = np.sqrt(self.layer.distances) + 0.05
         return csr_array((cost, (i, j)), shape=(self.layer.count, self.layer.count))
 
-    @cached_property
+    @lazy
     def _factor(self) -> SuperLU:
         return splu(self.layer.system(_OWN), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
 
-    @cached_property
+    @lazy
     def _guide(self) -> Guide:
         return Guide(self.layer.lab)

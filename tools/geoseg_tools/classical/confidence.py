@@ -39,19 +39,27 @@ class Confidence(NamedTuple):
         return min(self.factors, key=self.factors.__getitem__)
 
 
-def confidence(evidence: Evidence, reading: Reading, choice: Choice) -> Confidence:
-    """Judge a choice by the stability of its region, the contrast of its evidence and how it was read."""
+def look_again(evidence: Evidence, reading: Reading) -> Mask:
+    """(h, w) bool: what a query chooses in a smaller and darker copy of the scene; nothing else is asked of it."""
+    # Half of a full working size; a small image would lose its objects altogether, so it shrinks less.
+    scale = float(np.clip(_SIDE / max(evidence.size), _MOST, _LEAST))
+    again = Evidence(changed(evidence.thumb, scale, GAMMA), threads=1)
+    return choose(again, reading).region
+
+
+def confidence(evidence: Evidence, reading: Reading, choice: Choice, again: Mask | None = None) -> Confidence:
+    """Judge a choice by the stability of its region, the contrast of its evidence and how it was read.
+
+    What is chosen when looking `again` may be given by a caller who has had it computed meanwhile.
+    """
     region = choice.region
     if not region.any():
         return Confidence(0.0, {"evidence": 0.0})
-    # Half of a full working size; a small image would lose its objects altogether, so it shrinks less.
-    scale = float(np.clip(_SIDE / max(evidence.size), _MOST, _LEAST))
-    again = Evidence(changed(evidence.thumb, scale, GAMMA))
     outside = evidence.thumb.valid & ~region
     inside = float(choice.evidence[region].mean())
     around = float(choice.evidence[outside].mean()) if outside.any() else 0.0
     factors = {
-        "stability": overlap(region, choose(again, reading).region),
+        "stability": overlap(region, look_again(evidence, reading) if again is None else again),
         "contrast": float(np.clip(inside - around, 0.0, 1.0)),
         "reading": _reading(evidence, reading),
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoseg_tools.classical.cache import boxed_of, canvas_of, surroundings
 from geoseg_tools.classical.canvas import Canvas
+from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.upscale import above
 from geoseg_tools.masks import Masks, tight
 
@@ -31,7 +31,7 @@ class Encoded:
 
     crop: Crop
 
-    @cached_property
+    @lazy
     def boxed(self) -> Boxed:
         """The box on superpixels of itself and, where there is room, of half of it on every side."""
         return boxed_of(self.crop)
@@ -41,7 +41,7 @@ class Encoded:
         """The superpixels around the box."""
         return self.boxed.layer
 
-    @cached_property
+    @lazy
     def canvas(self) -> Canvas:
         """What is clicked on: the layer of the box, or a finer one of the whole scene where no box is known."""
         return Canvas(self.layer) if surrounded(self.crop) else canvas_of(self.crop.scene)

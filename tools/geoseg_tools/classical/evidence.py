@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoseg_tools.classical import building, colours, others, road, vegetation, water
+from geoseg_tools.classical.both import both
 from geoseg_tools.classical.features import Features, Thumbnail, extract
 from geoseg_tools.classical.layer import Layer, scene_layer
+from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.relearn import relearn
 
 if TYPE_CHECKING:
@@ -40,16 +41,22 @@ class Evidence:
     """Evidence maps of one thumbnail: (h, w) float32 at working size, 0..1, 0.5 is the decision.
 
     Invalid pixels have no evidence of anything. Maps are shared: do not write to them.
+
+    Args:
+        thumb: the scene.
+        threads: 1 or 2 to compute it on.
     """
 
-    def __init__(self, thumb: Thumbnail) -> None:
+    def __init__(self, thumb: Thumbnail, threads: int = 2) -> None:
         self.thumb = thumb
+        self._threads = threads
         self._learnt: dict[str, Map] = {}
+        self._layer: Layer | None = None
 
-    @cached_property
+    @lazy
     def features(self) -> Features:
         """The features all evidence is read from."""
-        return extract(self.thumb)
+        return extract(self.thumb, self._threads)
 
     @property
     def size(self) -> Size:
@@ -57,11 +64,11 @@ class Evidence:
         height, width = self.thumb.valid.shape
         return height, width
 
-    @cached_property
+    @lazy
     def blank(self) -> bool:
         """Nothing valid, or nothing but one colour: there is nothing to see."""
-        inside = self.thumb.rgb[self.thumb.valid]
-        return inside.size == 0 or all(float(np.ptp(inside[:, c])) < 0.02 for c in range(3))
+        rgb, valid = self.thumb.rgb, self.thumb.valid
+        return not valid.any() or all(float(np.ptp(rgb[..., c][valid])) < 0.02 for c in range(3))
 
     def of(self, concept: str) -> Map:
         """The evidence of one concept of the lexicon; zero for a concept without evidence."""
@@ -82,13 +89,21 @@ class Evidence:
         if concept in _UNLEARNT or self.blank or concept not in _KNOWN:
             return self.of(concept)
         if concept not in self._learnt:
-            against = [self.of(other) for other in ("water", "vegetation") if other not in _RELATED.get(concept, ())]
-            self._learnt[concept] = relearn(self._layer, self.of(concept), against)
+            against = [other for other in ("water", "vegetation") if other not in _RELATED.get(concept, ())]
+            features = self.features
+            # Superpixels are cut from the features alone, so evidence may be found meanwhile.
+            (found, others), layer = both(
+                lambda: (self.of(concept), [self.of(other) for other in against]),
+                lambda: self._superpixels(features),
+                self._threads,
+            )
+            self._learnt[concept] = relearn(layer, found, others)
         return self._learnt[concept]
 
-    @cached_property
-    def _layer(self) -> Layer:
-        return scene_layer(self.features)
+    def _superpixels(self, features: Features) -> Layer:
+        if self._layer is None:
+            self._layer = scene_layer(features)
+        return self._layer
 
     def target(self, concepts: Sequence[str], colour_names: Sequence[str], *, learnt: bool = False) -> Map:
         """Evidence of concepts that also have one of the colours, where colour tells them apart.
@@ -110,55 +125,56 @@ class Evidence:
             best = np.maximum(best, found)
         return best
 
-    @cached_property
+    @lazy
     def _water(self) -> Map:
         return water.water(self.features)
 
-    @cached_property
+    @lazy
     def _vegetation(self) -> Map:
         return vegetation.vegetation(self.features, self._water)
 
-    @cached_property
+    @lazy
     def _tree(self) -> Map:
         return vegetation.tree(self.features, self._vegetation)
 
-    @cached_property
+    @lazy
     def _grass(self) -> Map:
         return vegetation.grass(self.features, self._vegetation)
 
-    @cached_property
+    @lazy
     def _roads(self) -> road.Roads:
         return road.roads(self.features, self._water, self._vegetation)
 
-    @cached_property
+    @lazy
     def _road(self) -> Map:
         return self._roads.road
 
-    @cached_property
+    @lazy
     def _paved(self) -> Map:
         return self._roads.paved
 
-    @cached_property
+    @lazy
     def _building(self) -> Map:
-        return building.building(self.features, self._water, self._vegetation, self._road)
+        free = self.features, self._water, self._vegetation
+        return building.building(*free, lambda: self._road, threads=self._threads)
 
-    @cached_property
+    @lazy
     def _field(self) -> Map:
         return others.field(self.features, self._water, self._road)
 
-    @cached_property
+    @lazy
     def _pool(self) -> Map:
-        return others.pool(self.features)
+        return others.pool(self.features, self.thumb)
 
-    @cached_property
+    @lazy
     def _bare(self) -> Map:
         return others.bare(self.features, self._water, self._vegetation)
 
-    @cached_property
+    @lazy
     def _ship(self) -> Map:
         return others.ship(self.features, self._water)
 
-    @cached_property
+    @lazy
     def _vehicle(self) -> Map:
         return others.vehicle(self.features)
 

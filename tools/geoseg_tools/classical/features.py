@@ -7,12 +7,14 @@ the size of the image; all lengths in the evidence modules are pixels at that si
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 import numpy as np
 
 from geoseg_tools.classical import ops
+from geoseg_tools.classical.both import both
 from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
@@ -34,11 +36,9 @@ class Features:
         valid: (h, w) bool, a little narrower than the scene's validity, so that no edge to nodata is seen.
         lab: (h, w, 3) CIE Lab, L 0..100, smoothed with edges kept.
         lightness, green_red, blue_yellow: its channels, each contiguous; negative is dark, green, blue.
-        raw_l: lightness before smoothing.
         chroma: distance from the grey axis in Lab.
         exg: excess green, about -0.5..1.
-        hue, sat, val: HSV, hue in degrees 0..360, the others 0..1.
-        std, std6: local standard deviation of lightness in windows of 2 and 6 pixels.
+        std, std6: local standard deviation of lightness, before smoothing, in windows of 2 and 6 pixels.
         gmax: strongest colour gradient within one pixel.
         edges: density of strong gradients, 0..1.
         grey: the image has no colour.
@@ -50,12 +50,8 @@ class Features:
     lightness: Map
     green_red: Map
     blue_yellow: Map
-    raw_l: Map
     chroma: Map
     exg: Map
-    hue: Map
-    sat: Map
-    val: Map
     std: Map
     std6: Map
     gmax: Map
@@ -107,25 +103,26 @@ def thumbnail(scene: Scene, side: int = WORKING_SIDE) -> Thumbnail:
 def _blank(small: Rgb) -> Mask:
     # Mosaics are often padded with pure black or white without saying so in the file.
     out = np.zeros(small.shape[:2], np.bool_)
-    for value in (0, 255):
-        found = ops.components((small == value).all(axis=-1), 4)
-        corners = found.labels[[0, 0, -1, -1], [0, -1, 0, -1]]
+    at_corners = ([0, 0, -1, -1], [0, -1, 0, -1])
+    for value in ((0, 0, 0), (255, 255, 255)):
+        plain = cv2.inRange(small, value, value) > 0
+        if not plain[at_corners].any():
+            continue
+        found = ops.components(plain, 4)
+        corners = found.labels[at_corners]
         keep = np.zeros(len(found.area), np.bool_)
         keep[corners] = True
         out |= found.only(keep & (found.area > 0.01 * out.size))
     return out
 
 
-def extract(thumb: Thumbnail) -> Features:
-    """Compute all features of a thumbnail."""
-    rgb = thumb.rgb
-    lab = ops.lab(rgb)
-    raw_l = np.ascontiguousarray(lab[..., 0])
-    smooth = cast("NDArray[np.float32]", cv2.bilateralFilter(lab, 7, 12, 3))
-    calm = ops.blur(rgb, 1)
+def extract(thumb: Thumbnail, threads: int = 2) -> Features:
+    """Compute all features of a thumbnail, on one or two threads."""
+    lab = ops.lab(thumb.rgb)
+    edges, texture = both(partial(_edges, lab), partial(_texture, lab), threads)
+    calm = _calm(thumb)
     red, green, blue = calm[..., 0], calm[..., 1], calm[..., 2]
-    hsv = cast("NDArray[np.float32]", cv2.cvtColor(calm, cv2.COLOR_RGB2HSV))
-    gradient = _gradient(smooth)
+    smooth = edges.smooth
     return Features(
         full=thumb.full,
         valid=thumb.valid,
@@ -133,18 +130,51 @@ def extract(thumb: Thumbnail) -> Features:
         lightness=np.ascontiguousarray(smooth[..., 0]),
         green_red=np.ascontiguousarray(smooth[..., 1]),
         blue_yellow=np.ascontiguousarray(smooth[..., 2]),
-        raw_l=raw_l,
         chroma=np.hypot(smooth[..., 1], smooth[..., 2]),
         exg=(2 * green - red - blue) / (red + green + blue + 0.05),
-        hue=hsv[..., 0],
-        sat=hsv[..., 1],
-        val=hsv[..., 2],
-        std=ops.local_std(raw_l, 2),
-        std6=ops.local_std(raw_l, 6),
-        gmax=cast("ops.Map", cv2.dilate(gradient, np.ones((3, 3), np.uint8))),
-        edges=ops.blur(gradient > 6, 8),
-        grey=bool(np.abs(rgb[..., 0] - rgb[..., 2]).mean() < 0.005),
+        std=texture.std,
+        std6=texture.std6,
+        gmax=edges.gmax,
+        edges=edges.density,
+        grey=bool(np.abs(thumb.rgb[..., 0] - thumb.rgb[..., 2]).mean() < 0.005),
     )
+
+
+class _Edges(NamedTuple):
+    """What comes of smoothing: `lab`, `gmax` and `edges` of `Features`."""
+
+    smooth: NDArray[np.float32]
+    gmax: Map
+    density: Map
+
+
+def _edges(lab: NDArray[np.float32]) -> _Edges:
+    smooth = cast("NDArray[np.float32]", cv2.bilateralFilter(lab, 7, 12, 3))
+    gradient = _gradient(smooth)
+    gmax = cast("Map", cv2.dilate(gradient, np.ones((3, 3), np.uint8)))
+    return _Edges(smooth, gmax, ops.blur(gradient > 6, 8))
+
+
+class _Texture(NamedTuple):
+    """`std` and `std6` of `Features`."""
+
+    std: Map
+    std6: Map
+
+
+def _texture(lab: NDArray[np.float32]) -> _Texture:
+    lightness = np.ascontiguousarray(lab[..., 0])
+    return _Texture(ops.local_std(lightness, 2), ops.local_std(lightness, 6))
+
+
+def hsv(thumb: Thumbnail) -> tuple[Map, Map, Map]:
+    """Hue in degrees 0..360, saturation and value 0..1, each (h, w) float32: for swimming pools alone."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(_calm(thumb), cv2.COLOR_RGB2HSV))
+    return cast("tuple[Map, Map, Map]", (hue, saturation, value))
+
+
+def _calm(thumb: Thumbnail) -> NDArray[np.float32]:
+    return ops.blur(thumb.rgb, 1)
 
 
 def _gradient(lab: NDArray[np.float32]) -> Map:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from geoseg_tools.classical import ops, wording
+from geoseg_tools.classical.both import both
 from geoseg_tools.classical.cache import evidence_of
-from geoseg_tools.classical.confidence import confidence
+from geoseg_tools.classical.confidence import confidence, look_again
 from geoseg_tools.classical.parser import read
 from geoseg_tools.classical.select import choose
 from geoseg_tools.classical.upscale import above, scene_box, tight
@@ -18,6 +20,7 @@ from geoseg_tools.geometry import whole
 if TYPE_CHECKING:
     from geoseg_tools.arrays import Mask
     from geoseg_tools.classical.evidence import Evidence
+    from geoseg_tools.classical.reading import Reading
     from geoseg_tools.classical.select import Choice
     from geoseg_tools.crop import Scene
     from geoseg_tools.geometry import Box
@@ -70,13 +73,13 @@ def ground(scene: Scene, query: str) -> Grounding:
     if not reading.concepts:
         return Grounding("not_found", (), wording.not_understood(reading))
     evidence = evidence_of(scene)
-    choice = choose(evidence, reading)
+    choice, again = _chosen(evidence, reading)
     if not len(choice.chosen) and reading.otherwise is not None:
         reading = wording.instead(reading)
-        choice = choose(evidence, reading)
+        choice, again = _chosen(evidence, reading)
     if not len(choice.chosen):
         return Grounding("not_found", (), wording.no_evidence(reading), wording.notes(reading))
-    judged = confidence(evidence, reading, choice)
+    judged = confidence(evidence, reading, choice, again)
     if judged.value < ABSTAIN:
         return Grounding("not_found", (), wording.too_weak(reading, judged), wording.notes(reading))
     found = tuple(
@@ -86,6 +89,11 @@ def ground(scene: Scene, query: str) -> Grounding:
     if not found:
         return Grounding("not_found", (), wording.no_evidence(reading), wording.notes(reading))
     return Grounding("found", found, wording.found(reading, choice, judged), wording.notes(reading))
+
+
+def _chosen(evidence: Evidence, reading: Reading) -> tuple[Choice, Mask]:
+    """What a query means, and what it means in the copy that the confidence rests on; the two side by side."""
+    return both(partial(choose, evidence, reading), partial(look_again, evidence, reading))
 
 
 def _regions(scene: Scene, evidence: Evidence, choice: Choice) -> list[tuple[Box, Mask]]:

@@ -27,8 +27,8 @@ class Guide:
 
     def __init__(self, image: NDArray[np.float32], radius: int = 3, eps: float = 9.0) -> None:
         self._side = 2 * radius + 1
-        centred = image - image.mean(axis=(0, 1), keepdims=True, dtype=np.float32)
-        g = [np.ascontiguousarray(centred[..., c]) for c in range(3)]
+        middle = image.mean(axis=(0, 1), dtype=np.float32)
+        g = [image[..., c] - middle[c] for c in range(3)]
         mean = [self._box(c) for c in g]
         ll, la, lb, aa, ab, bb = (
             self._box(g[i] * g[j]) - mean[i] * mean[j] + (eps if i == j else 0)

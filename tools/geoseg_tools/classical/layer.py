@@ -7,8 +7,8 @@ Image Segmentation, IEEE TPAMI 28 (2006).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -16,12 +16,16 @@ from scipy.sparse import coo_array, csc_array, diags_array
 from scipy.sparse.linalg import splu
 
 from geoseg_tools.classical import ops, texture
+from geoseg_tools.classical.both import both
 from geoseg_tools.classical.guided import guided
+from geoseg_tools.classical.lazy import lazy
 from geoseg_tools.classical.learner import basis
 from geoseg_tools.classical.superpixels import Neighbours, neighbours, superpixels
 from geoseg_tools.geometry import whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from geoseg_tools.arrays import Mask
@@ -74,12 +78,12 @@ class Layer:
         found: Mask = among[self.labels]
         return found
 
-    @cached_property
+    @lazy
     def design(self) -> NDArray[np.float32]:
         """(n, p) what the learner sees of every superpixel."""
         return basis(self.vectors)
 
-    @cached_property
+    @lazy
     def distances(self) -> NDArray[np.float64]:
         """(m,) squared feature distance of every touching pair, on average 1."""
         delta = (self.vectors[self.graph.i] - self.vectors[self.graph.j]).astype(np.float64) ** 2
@@ -124,39 +128,49 @@ def layer_of(scene: Scene, window: Box, *, side: int = SIDE, cell: int = 7) -> L
     if not valid.all() and valid.any():
         lab[~valid] = np.median(lab[valid], axis=0)
     smooth = texture.smoothed(lab)
-    labels = superpixels(smooth, cell)
-    area = np.bincount(labels.ravel()).astype(np.float64)
-    return Layer(window, smooth, valid, labels, area, _vectors(lab, smooth, labels, area), neighbours(labels))
+    cut, channels = both(partial(_cut, smooth, cell), partial(texture.channels, lab, smooth))
+    return Layer(window, smooth, valid, cut.labels, cut.area, _vectors(lab, channels, cut), cut.graph)
 
 
 def scene_layer(f: Features, cell: int = 9) -> Layer:
     """A whole scene at working size as superpixels, from the features that its evidence was read from."""
-    labels = superpixels(f.lab, cell)
-    wide = ops.blur(f.lab, 4)
-    channels = [f.lightness, f.green_red, f.blue_yellow]
-    channels += [np.ascontiguousarray(wide[..., c]) for c in range(3)]
-    channels += [np.log1p(f.std), np.log1p(f.std6), np.log1p(f.gmax), f.edges]
+    cut = _cut(f.lab, cell)
+    table = np.stack([cut.mean(values) for values in _channels(f)], axis=1)
     weights = np.array([1, 1.2, 1.2, 0.6, 0.6, 0.6, 0.7, 0.7, 0.5, 0.5])
     floors = np.array([5, 2, 2, 5, 2, 2, 0.1, 0.1, 0.1, 0.05])
-    area = np.bincount(labels.ravel()).astype(np.float64)
-    flat = labels.ravel()
-    table = np.stack([np.bincount(flat, c.ravel(), len(area)) / area for c in channels], axis=1)
-    vectors = standardised(table, weights, floors)
-    return Layer(whole(f.full), f.lab, f.valid, labels, area, vectors, neighbours(labels))
+    return Layer(whole(f.full), f.lab, f.valid, cut.labels, cut.area, standardised(table, weights, floors), cut.graph)
 
 
-def _vectors(
-    lab: NDArray[np.float32], smooth: NDArray[np.float32], labels: Labels, area: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    flat = labels.ravel()
+class _Cut(NamedTuple):
+    """Superpixels as in `Layer`."""
 
-    def mean(values: Map) -> NDArray[np.float64]:
-        out: NDArray[np.float64] = np.bincount(flat, values.ravel(), len(area)) / area
+    labels: Labels
+    area: NDArray[np.float64]
+    graph: Neighbours
+
+    def mean(self, values: Map) -> NDArray[np.float64]:
+        """(n,) mean of a map over every superpixel."""
+        out: NDArray[np.float64] = np.bincount(self.labels.ravel(), values.ravel(), len(self.area)) / self.area
         return out
 
-    columns = np.stack([mean(values) for values in texture.channels(lab, smooth)], axis=1)
+
+def _cut(smooth: NDArray[np.float32], cell: int) -> _Cut:
+    labels = superpixels(smooth, cell)
+    return _Cut(labels, np.bincount(labels.ravel()).astype(np.float64), neighbours(labels))
+
+
+def _channels(f: Features) -> Iterator[Map]:
+    yield from (f.lightness, f.green_red, f.blue_yellow)
+    wide = ops.blur(f.lab, 4)
+    yield from (np.ascontiguousarray(wide[..., c]) for c in range(3))
+    yield from (np.log1p(rough) for rough in (f.std, f.std6, f.gmax))
+    yield f.edges
+
+
+def _vectors(lab: NDArray[np.float32], channels: Sequence[Map], cut: _Cut) -> NDArray[np.float32]:
+    columns = np.stack([cut.mean(values) for values in channels], axis=1)
     parts = [np.ascontiguousarray(lab[..., c]) for c in range(3)]
-    spread = [np.log1p(np.sqrt(np.maximum(mean(p * p) - mean(p) ** 2, 0))) for p in parts]
+    spread = [np.log1p(np.sqrt(np.maximum(cut.mean(p * p) - cut.mean(p) ** 2, 0))) for p in parts]
     table = np.column_stack([columns, *spread])
     weights = np.r_[texture.WEIGHTS, 0.12, 0.08, 0.08]
     floors = np.r_[texture.FLOORS, 0.1, 0.1, 0.1]

@@ -5,6 +5,7 @@ Maps are (h, w) float32, masks (h, w) bool, both in the frame of their argument.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+
+from geoseg_tools.masks import extent
 
 if TYPE_CHECKING:
     from geoseg_tools.arrays import Mask, Size
@@ -23,6 +26,8 @@ Labels: TypeAlias = NDArray[np.int32]
 """(h, w) int32 component numbers, 0 is background."""
 
 _SAMPLE = 60_000
+_ROUND = 0.3
+_WIDE = 9
 
 
 def sig(x: NDArray[Any]) -> Map:
@@ -47,7 +52,7 @@ def logit(p: NDArray[Any], floor: float) -> Map:
 def disc(radius: int) -> NDArray[np.uint8]:
     """The round structuring element of a radius: (2r+1, 2r+1) uint8."""
     axis = np.arange(-radius, radius + 1)
-    return ((axis[:, None] ** 2 + axis[None] ** 2) <= (radius + 0.3) ** 2).astype(np.uint8)
+    return ((axis[:, None] ** 2 + axis[None] ** 2) <= (radius + _ROUND) ** 2).astype(np.uint8)
 
 
 def lab(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,7 +77,20 @@ def erode(mask: Mask, radius: int) -> Mask:
 
 def opened(mask: Mask, radius: int) -> Mask:
     """The parts of the mask that a disc fits into."""
-    return _morph(cv2.MORPH_OPEN, mask, disc(radius))
+    return _morph(cv2.MORPH_OPEN, mask, disc(radius)) if radius < _WIDE else _opened_wide(mask, radius)
+
+
+def _opened_wide(mask: Mask, radius: int) -> Mask:
+    # A disc fits only where the square inside of it does, which is soon found and leaves little to look at.
+    half = int((radius + _ROUND) / math.sqrt(2))
+    fits = _morph(cv2.MORPH_ERODE, mask, np.ones((2 * half + 1, 2 * half + 1), np.uint8))
+    out = np.zeros_like(mask)
+    found = extent(fits)
+    if found is not None:
+        top, left = max(0, found.y1 - radius), max(0, found.x1 - radius)
+        part = np.s_[top : found.y2 + radius, left : found.x2 + radius]
+        out[part] = dilate(erode(mask[part], radius) & fits[part], radius)
+    return out
 
 
 def closed(mask: Mask, radius: int) -> Mask:
@@ -119,7 +137,8 @@ class Components(NamedTuple):
         """(n,) greatest value of a map over every component; `lowest` for the background and below it."""
         where = np.flatnonzero(self.labels)
         out = np.full(len(self.area), lowest)
-        np.maximum.at(out, self.labels.ravel()[where], values.ravel()[where])
+        # Of one type with `out`: numpy is slow to convert one value at a time.
+        np.maximum.at(out, self.labels.ravel()[where].astype(np.intp), values.ravel()[where].astype(np.float64))
         return out
 
     def only(self, keep: NDArray[np.bool_]) -> Mask:
@@ -137,6 +156,11 @@ def components(mask: Mask, connectivity: int = 8) -> Components:
     box[:, 2:] += box[:, :2]
     area = stats[:n, cv2.CC_STAT_AREA].astype(np.int64)
     return Components(cast("Labels", labels), area, box, cast("NDArray[np.float64]", np.nan_to_num(centre)))
+
+
+def numbered(mask: Mask, connectivity: int = 8) -> Labels:
+    """(h, w) int32, the labels of `components` without its statistics, in half the time."""
+    return cast("Labels", cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)[1])
 
 
 def distance(mask: Mask) -> Map:

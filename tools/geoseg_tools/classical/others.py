@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from geoseg_tools.classical import ops
+from geoseg_tools.classical.features import hsv
 from geoseg_tools.classical.ops import sig
 
 if TYPE_CHECKING:
-    from geoseg_tools.classical.features import Features
+    from geoseg_tools.classical.features import Features, Thumbnail
     from geoseg_tools.classical.ops import Map
 
 
@@ -23,12 +24,13 @@ def field(f: Features, water: Map, road: Map) -> Map:
     return ops.blur(broad * sig((f.chroma - 8) / 2), 2) * f.valid
 
 
-def pool(f: Features) -> Map:
+def pool(f: Features, thumb: Thumbnail) -> Map:
     """(h, w) float32 evidence of swimming pools: bright saturated turquoise."""
     if f.grey:
         return np.zeros(f.size, np.float32)
-    turquoise = sig((f.hue - 165) / 6) * sig((215 - f.hue) / 6) * sig((f.sat - 0.18) / 0.03)
-    return turquoise * sig((f.val - 0.45) / 0.05) * sig((4 - f.green_red) / 2) * f.valid
+    hue, saturation, value = hsv(thumb)
+    turquoise = sig((hue - 165) / 6) * sig((215 - hue) / 6) * sig((saturation - 0.18) / 0.03)
+    return turquoise * sig((value - 0.45) / 0.05) * sig((4 - f.green_red) / 2) * f.valid
 
 
 def bare(f: Features, water: Map, veg: Map) -> Map:

@@ -116,5 +116,7 @@ def _mahalanobis(f: Features, seeds: Mask) -> Map:
     spread = np.cov(kept.T.astype(np.float64)) if len(kept) > 3 else np.zeros((3, 3))
     inverse = np.linalg.inv(spread + np.diag([12.0, 0.8, 0.8])).astype(np.float32)
     delta = f.lab - kept.mean(axis=0)
-    out: Map = ((delta @ inverse) * delta).sum(axis=-1)
+    part = (delta @ inverse) * delta
+    # In the order of numpy's sum over the last axis, which is slow where that is short.
+    out: Map = part[..., 0] + (part[..., 1] + part[..., 2])
     return out

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _GAIN = np.array([2.2, 2.5, 2.5], np.float32)
 _OFFSET = np.array([0, 128, 128], np.float32)
+
+# To the four neighbours first, then across the corners: rows down, columns right.
+_STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 class Neighbours(NamedTuple):
@@ -37,14 +41,16 @@ def superpixels(smooth: NDArray[np.float32], cell: int = 7) -> Labels:
     height, width = smooth.shape[:2]
     if min(height, width) < 3:
         return np.arange(height * width, dtype=np.int32).reshape(height, width)
-    coded = np.clip(smooth * _GAIN + _OFFSET, 0, 255).astype(np.uint8)
+    coded = np.empty(smooth.shape, np.uint8)
+    for c in range(3):
+        coded[..., c] = np.clip(smooth[..., c] * _GAIN[c] + _OFFSET[c], 0, 255)
     markers = _markers(smooth, cell)
     labels = np.asarray(cv2.watershed(coded, markers), np.int32)
     labels = _without_lines(labels, smooth)
     # A line pixel between line pixels only: leave it to whatever region came first.
     labels = np.maximum(labels, 1)
     there = np.bincount(labels.ravel()) > 0
-    return (np.cumsum(there) - 1)[labels].astype(np.int32)
+    return (np.cumsum(there) - 1).astype(np.int32)[labels]
 
 
 def _markers(smooth: NDArray[np.float32], cell: int) -> Labels:
@@ -69,38 +75,43 @@ def _markers(smooth: NDArray[np.float32], cell: int) -> Labels:
 
 def _without_lines(labels: Labels, smooth: NDArray[np.float32]) -> Labels:
     """Give the pixels of the watershed lines to the neighbour of the most similar colour."""
-    labels = labels.copy()
     colour = [np.pad(smooth[..., c], 1, mode="edge").ravel() for c in range(3)]
+    framed = np.pad(labels, 1, constant_values=-1)
+    inner, flat, wide = framed[1:-1, 1:-1], framed.ravel(), framed.shape[1]
     for _ in range(4):
-        ys, xs = np.nonzero(labels < 1)
+        ys, xs = np.nonzero(inner < 1)
         if not len(ys):
             break
-        padded = np.pad(labels, 1, constant_values=-1).ravel()
-        wide = labels.shape[1] + 2
         at = (ys + 1) * wide + xs + 1
         here = [channel[at] for channel in colour]
-        best = np.full(len(ys), np.inf, np.float32)
-        taken = np.full(len(ys), -1, np.int32)
-        for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2), (0, 0), (0, 2), (2, 0), (2, 2)):
-            beside = at + ((dy - 1) * wide + dx - 1)
-            other = padded[beside]
+        best = np.full(len(at), np.inf, np.float32)
+        taken = np.full(len(at), -1, np.int32)
+        for down, right in _STEPS:
+            beside = at + (down * wide + right)
+            other = flat[beside]
             # Channel by channel: a sum over an axis of three is slow.
-            one, two, three = (np.abs(channel[beside] - own) for channel, own in zip(colour, here, strict=True))
-            off = one + two + three
+            off = np.zeros(len(at), np.float32)
+            for channel, own in zip(colour, here, strict=True):
+                apart = channel[beside]
+                apart -= own
+                off += np.abs(apart, out=apart)
             better = (other > 0) & (off < best)
             np.copyto(best, off, where=better)
             np.copyto(taken, other, where=better)
-        labels[ys, xs] = taken
-    return labels
+        flat[at] = taken
+    return inner.copy()
 
 
 def neighbours(labels: Labels) -> Neighbours:
     """Which superpixels touch (4-connected), and over how many pixels."""
     n = int(labels.max()) + 1
-    pairs = [(labels[:, :-1].ravel(), labels[:, 1:].ravel()), (labels[:-1].ravel(), labels[1:].ravel())]
-    first = np.concatenate([a for a, _ in pairs]).astype(np.int64)
-    second = np.concatenate([b for _, b in pairs]).astype(np.int64)
-    apart = first != second
-    low, high = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
-    key, length = np.unique(low * n + high, return_counts=True)
-    return Neighbours(key // n, key % n, length.astype(np.float64))
+    low, high = [], []
+    for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
+        apart = one != other
+        first, second = one[apart], other[apart]
+        low.append(np.minimum(first, second))
+        high.append(np.maximum(first, second))
+    i, j = np.concatenate(low), np.concatenate(high)
+    # Pairs that are the same become one, in order, with their ones added up.
+    border = coo_array((np.ones(len(i)), (i, j)), shape=(n, n)).tocsr()
+    return Neighbours(np.repeat(np.arange(n), np.diff(border.indptr)), border.indices.astype(np.int64), border.data)

@@ -45,10 +45,13 @@ class ClassicalTools:
         All zero for a phrase that is not known, and where the box contradicts what is known of it: evidence that
         counts for nothing in one route must not place the points of the other.
         """
-        evidence = evidence_of(crop.scene)
+        nothing = np.zeros((min(64, crop.size[0]), min(64, crop.size[1])), np.float32)
         reading = read(phrase)
-        if not reading.concepts or evidence.blank:
-            return np.zeros((min(64, crop.size[0]), min(64, crop.size[1])), np.float32)
+        if not reading.concepts:
+            return nothing
+        evidence = evidence_of(crop.scene)
+        if evidence.blank:
+            return nothing
         values = evidence.target(reading.concepts, reading.colours)
         grid = heat(values, evidence.features.gmax, crop.scene.size, crop.roi)
         return np.zeros_like(grid) if _contradicted(crop, values) else grid

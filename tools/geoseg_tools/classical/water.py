@@ -72,13 +72,15 @@ def _modelled(f: Features, found: Components, keep: Map) -> Mask:
     out = np.zeros(f.size, np.bool_)
     cores = [i for i in np.argsort(-found.area, kind="stable") if keep[i] > 0.3][:8]
     calm = (f.std < 5) & f.valid
+    channels = (f.lightness, f.green_red, f.blue_yellow)
     for i in cores:
         x1, y1, x2, y2 = found.box[i]
         core = found.labels == i
         inside = f.lab[y1:y2, x1:x2][core[y1:y2, x1:x2]]
         median = np.median(inside, axis=0)
         spread = np.maximum(1.48 * np.median(np.abs(inside - median), axis=0), _COLOUR_FLOOR)
-        alike = ops.opened((np.abs(f.lab - median) / spread < 3.2).all(axis=-1) & calm, 2)
+        near = [np.abs(c - m) / s < 3.2 for c, m, s in zip(channels, median, spread, strict=True)]
+        alike = ops.opened(np.logical_and.reduce([*near, calm]), 2)
         parts = ops.components(alike | core)
         touched = np.zeros(len(parts.area), np.bool_)
         touched[parts.labels[core]] = True
