@@ -6,11 +6,12 @@ Shedding happens here and never later, because behind the gate a model call may 
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from geoseg_agent.errors import ConfigError, DeadlineExceeded, Overloaded
+from geoseg_agent.errors import ConfigError, DeadlineExceeded, Overloaded, QueryError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -46,7 +47,9 @@ class Gate:
             Overloaded: `max_queued` queries wait already; raised at once, before anything is paid.
             DeadlineExceeded: the block took too long; it was cancelled.
             ConfigError: the gate was closed before or meanwhile.
+            QueryError: the deadline is no number of seconds above 0.
         """
+        _check(deadline)
         await self._admit()
         if self._closed:
             self._places.release()
@@ -107,6 +110,16 @@ class Gate:
             await self._places.acquire()
         finally:
             self.waiting -= 1
+
+
+def _check(deadline: float | None) -> None:
+    # A wrong type must not be found out where a place is held already: it would never be given back.
+    number = isinstance(deadline, int | float) and not isinstance(deadline, bool)
+    if deadline is not None and not (number and math.isfinite(deadline) and deadline > 0):
+        raise QueryError(
+            f"the deadline is a number of seconds above 0, got {deadline!r}",
+            hint="pass deadline=30, or leave it out for that of the settings",
+        )
 
 
 def closed() -> ConfigError:

@@ -73,7 +73,10 @@ def segment(
         str | None, typer.Argument(help="An open question or a description; not needed with --point.")
     ] = None,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the files; default geoseg-out/IMAGE-NAME.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the files; default geoseg-out/IMAGE-NAME, where the last answer stays."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
     box: Annotated[
@@ -92,7 +95,7 @@ def segment(
     grounder: Annotated[
         str | None, typer.Option(help="auto, classical, openai, scripted:FILE, replay:FILE or module:factory.")
     ] = None,
-    tools: Annotated[str | None, typer.Option(help="classical, an entry point or module:factory.")] = None,
+    tools: Annotated[str | None, typer.Option(help="classical, models, an entry point or module:factory.")] = None,
     vectors: Annotated[
         list[str] | None,
         typer.Option(

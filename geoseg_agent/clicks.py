@@ -86,9 +86,9 @@ def asked(query: str | None, hints: Hints | None, previous: Segmentation | None)
     """Make one question out of words, hints and an earlier answer.
 
     Raises:
-        QueryError: there is neither a query nor a point on the thing, or the hints do not go with an earlier answer.
+        QueryError: there is neither a query nor a point on the thing, or hints do not go with an earlier answer.
     """
-    known = hints or Hints()
+    known = _known(hints)
     if previous is not None:
         query, known = _continued(query, known, previous)
     if known.earlier is not None:
@@ -109,6 +109,14 @@ def asked(query: str | None, hints: Hints | None, previous: Segmentation | None)
     if known.phrase is None:
         raise QueryError("there is no query, and no point on the thing", hint=f"ask for something, or {_POINT}")
     return Asked(Query(known.phrase), known, False)
+
+
+def _known(hints: Hints | None) -> Hints:
+    if hints is not None and not isinstance(hints, Hints):
+        raise QueryError(
+            f"hints are a Hints, got {type(hints).__name__}", hint="give Hints(box=(x1, y1, x2, y2), points=[(x, y)])"
+        )
+    return hints or Hints()
 
 
 def label(query: Query, hints: Hints) -> str:

@@ -280,6 +280,14 @@ async def test_a_stuck_tool_meets_the_deadline_and_frees_everything(tmp_path):
     assert not list((tmp_path / "traces").glob("*.journal"))
 
 
+@pytest.mark.parametrize("deadline", ["5", -1, 0, float("nan"), float("inf"), True])
+async def test_a_deadline_that_is_none_is_refused_and_holds_no_place(deadline):
+    async with agent(max_running=1) as one:
+        with pytest.raises(QueryError, match="deadline"):
+            await one.segment(IMAGE, "both", deadline=deadline)
+        assert (await one.segment(IMAGE, "both", deadline=30)).status == "found"
+
+
 async def test_cancelling_at_any_await_leaves_nothing_behind(tmp_path):
     tools, cancelled = WordToolbox(), 0
     async with agent(tmp_path, toolbox=tools, max_running=1) as one:

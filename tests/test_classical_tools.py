@@ -112,6 +112,9 @@ def test_evidence_that_disagrees_with_the_box_is_left_out() -> None:
     known = TOOLS.from_text(TOOLS.encode(crop), "lake")
     free = TOOLS.from_text(TOOLS.encode(crop), "zorble")
     assert overlap(known.masks[0], free.masks[0]) > 0.95
+    assert any("'lake'" in note for note in known.notes)
+    lake = TOOLS.from_text(TOOLS.encode(crop_of(LAKE, painted())), "lake")
+    assert not lake.notes
 
 
 def test_evidence_that_disagrees_with_the_box_makes_no_keypoint() -> None:

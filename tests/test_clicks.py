@@ -185,6 +185,12 @@ def test_an_earlier_mask_is_the_hints_own():
     assert not hints.earlier.flags.writeable
 
 
+async def test_hints_are_hints():
+    async with agent() as one:
+        with pytest.raises(QueryError, match="got dict"):
+            await one.segment(IMAGE, "a box", hints={"box": (0, 0, 10, 10)})
+
+
 async def test_an_earlier_answer_is_an_answer():
     async with agent() as one:
         with pytest.raises(QueryError, match="not ndarray") as caught:

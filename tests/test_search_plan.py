@@ -14,7 +14,7 @@ from geoseg_agent.georeference import Georeference
 from geoseg_agent.grounding.search.plan import layout_of, planned
 from geoseg_agent.grounding.search.planner import plan_of
 from geoseg_agent.grounding.search.sight import Sight
-from geoseg_agent.grounding.search.sizes import METRES, compares, metres_per_pixel, named_in
+from geoseg_agent.grounding.search.sizes import METRES, compares, metres_per_pixel, named_in, too_coarse_for
 from geoseg_agent.settings import Settings
 from geoseg_agent.types import Query
 from geoseg_tools.geometry import Box, whole
@@ -173,6 +173,13 @@ def test_the_smallest_thing_named_counts(query, word):
     named = named_in(query)
     assert (named and named.word) == word
     assert named is None or named.metres == METRES[word]
+
+
+def test_a_pixel_may_be_larger_than_the_thing():
+    assert too_coarse_for(["the lake", "buildings"], 300.0) == named_in("lake")
+    assert too_coarse_for(["buildings"], 14.0) is None
+    assert too_coarse_for(["buildings"], None) is None
+    assert too_coarse_for(["clouds"], 1000.0) is None
 
 
 def test_words_that_compare():

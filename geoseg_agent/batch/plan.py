@@ -146,7 +146,7 @@ def list_items(
     if not names:
         where = source.path if source.pattern is None else source.path / source.pattern
         tabled = source.kind not in {"folder", "pattern"}
-        hint = "it has no row" if tabled else "folders and patterns offer pictures by their suffix"
+        hint = "it has no row" if tabled else "pictures end in .png, .jpg, .jpeg, .webp, .tif or .tiff"
         raise DatasetError(f"{where} holds no image", hint=hint)
     _refuse_twins(source, queries, np.array(asks), np.array(ids))
     return Listing(np.array(names, dtype=np.uint64), whole.hexdigest())

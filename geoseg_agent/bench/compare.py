@@ -173,7 +173,7 @@ def _common(have: dict[str, dict[str, PairResult]], *, common_only: bool) -> lis
         told = ", ".join(f"{name} lacks {n}" for name, n in lacking.items())
         raise DatasetError(
             f"the runs have different pairs: of {len(every)} in all, {told}; {len(common)} are common",
-            hint="finish the runs, or ask for the common pairs only",
+            hint="finish the runs, or compare what they have in common with --common-only",
         )
     if not common:
         raise DatasetError(f"the runs {', '.join(have)} have no pair in common")

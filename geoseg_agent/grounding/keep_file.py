@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 def keep_file(path: Path, data: bytes) -> None:
@@ -27,8 +27,9 @@ def keep_lines(path: Path, pieces: Iterable[bytes]) -> None:
         OSError: the disk is full or says no; what `path` held is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-        temporary = Path(file.name)
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    # Opened like any other file, and so readable by whom the umask lets.
+    with temporary.open("xb") as file:
         try:
             for piece in pieces:
                 file.write(piece)

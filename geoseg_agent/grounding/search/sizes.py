@@ -10,6 +10,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from geoseg_agent.georeference import Georeference
     from geoseg_tools.arrays import Size
 
@@ -122,6 +124,12 @@ def named_in(query: str) -> Named | None:
     text = " " + " ".join(_singular(word) for word in words) + " "
     found = [Named(word, metres) for word, metres in METRES.items() if f" {word} " in text]
     return min(found, key=lambda named: (named.metres, -len(named.word)), default=None)
+
+
+def too_coarse_for(phrases: Iterable[str], metres: float | None) -> Named | None:
+    """The first thing that phrases name and that is usually smaller than a pixel of `metres`; None for none."""
+    found = (named_in(phrase) for phrase in phrases)
+    return next((named for named in found if named and metres is not None and named.metres < metres), None)
 
 
 def compares(query: str) -> str | None:

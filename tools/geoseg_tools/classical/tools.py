@@ -31,6 +31,7 @@ TOOL_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({"k": 64, "tau": 0.3,
 """Constants of the method that fit these tools: evidence is absolute, and regions need many points."""
 
 _WIDE = 0.1
+_ITSELF = "the mask is whatever stands out in the box"
 
 
 class ClassicalTools:
@@ -96,7 +97,7 @@ class ClassicalTools:
         reading = read(phrase)
         if not reading.concepts:
             note = (
-                f"The offline tools do not know {phrase!r}: the mask is whatever stands out in the box. "
+                f"The offline tools do not know {phrase!r}: {_ITSELF}. "
                 "GEOSEG_TOOLS=module:factory puts tools in their place that read any phrase."
             )
             return _cut(encoded, foreground(boxed), (note,))
@@ -105,6 +106,7 @@ class ClassicalTools:
         here = sample(evidence.target(reading.concepts, reading.colours), scene.size, layer.window, shape)
         found = foreground(boxed, here)
         refused = found.agreement is not None and found.agreement < GATE
+        contradicted = refused and surrounded(crop) and not boxed.explained_by(here)
         if refused and crop.box.area >= _WIDE * scene.size[0] * scene.size[1]:
             if not reading.selective:
                 learnt = evidence.target(reading.concepts, (), learnt=True)
@@ -112,7 +114,8 @@ class ClassicalTools:
             if boxed.explained_by(here):
                 # Roads, rows of houses: the box gives their extent, not their shape; a learner is at a loss.
                 return encoded.answer(encoded.above(layer, here * boxed.within, 0.5), found.expected)
-        return _cut(encoded, found)
+        note = f"Nothing that stands out in the box of {phrase!r} looks like it to the offline tools: {_ITSELF}."
+        return _cut(encoded, found, (note,) if contradicted else ())
 
 
 def _contradicted(crop: Crop, evidence: Map) -> bool:
