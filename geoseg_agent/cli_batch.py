@@ -164,7 +164,7 @@ def _print(summary: Summary) -> None:
     table.add_row("objects", f"{summary.objects:,}")
     if summary.area_m2:
         table.add_row("area", f"{summary.area_m2:,.0f} m2")
-    table.add_row("seconds of queries", f"{summary.seconds:,.1f}")
+    table.add_row("seconds of queries, added up", f"{summary.seconds:,.1f}")
     if summary.calls:
         table.add_row("calls", f"{summary.calls:,}")
         table.add_row("tokens", "not told by the server" if summary.tokens is None else f"{summary.tokens:,}")
