@@ -9,6 +9,9 @@ line of its input: "records" gives what was asked since the last "forget". It en
 import asyncio
 import json
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # a safe path leaves the folder of the script out
 
 from mllm_answers import Tail
 from mllm_server import MllmServer
