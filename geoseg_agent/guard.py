@@ -22,7 +22,7 @@ from geoseg_agent.errors import (
 )
 from geoseg_agent.lanes import Lane
 from geoseg_tools.errors import DeviceError, MemoryExhausted, ModelError, ToolError, WeightsError
-from geoseg_tools.geometry import Box, whole
+from geoseg_tools.geometry import Box, nearest, whole
 from geoseg_tools.masks import Masks, Part, tight
 
 if TYPE_CHECKING:
@@ -224,17 +224,12 @@ def _checked(masks: Masks, crop: Crop) -> Masks:
     return Masks(crop.size, tuple(part for part, some in zip(parts, left, strict=True) if some), scores, masks.notes)
 
 
-def _rows(length: int, of: int) -> NDArray[np.int64]:
-    """The source row under each of `length` rows, as `resize_nearest` has it for a source of `of` rows."""
-    return (2 * np.arange(length) + 1) * of // (2 * length)
-
-
 def _reach(box: Box, frame: Size, size: Size) -> Box | None:
     """A box of a frame, in one of `size` that shows the same: where its pixels come to lie, None for nowhere."""
     if frame == size:
         return box
-    y1, y2 = np.searchsorted(_rows(size[0], frame[0]), (box.y1, box.y2)).tolist()
-    x1, x2 = np.searchsorted(_rows(size[1], frame[1]), (box.x1, box.x2)).tolist()
+    y1, y2 = np.searchsorted(nearest(size[0], frame[0]), (box.y1, box.y2)).tolist()
+    x1, x2 = np.searchsorted(nearest(size[1], frame[1]), (box.x1, box.x2)).tolist()
     return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
@@ -244,8 +239,8 @@ def _sharp(part: Part, frame: Size, size: Size, box: Box | None, valid: Mask | N
         return _NOTHING
     if frame == size:
         return part if valid is None else Part(box, part.pixels & valid)
-    rows = _rows(size[0], frame[0])[box.y1 : box.y2] - part.box.y1
-    cols = _rows(size[1], frame[1])[box.x1 : box.x2] - part.box.x1
+    rows = nearest(size[0], frame[0])[box.y1 : box.y2] - part.box.y1
+    cols = nearest(size[1], frame[1])[box.x1 : box.x2] - part.box.x1
     pixels = part.pixels[np.ix_(rows, cols)]
     inside = tight(pixels if valid is None else pixels & valid)
     return Part(inside.box.offset(box), inside.pixels)

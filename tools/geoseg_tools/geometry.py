@@ -18,6 +18,8 @@ from geoseg_tools.errors import GeometryError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from geoseg_tools.arrays import Mask, Size
 
 Rounding = Literal["outward", "truncate"]
@@ -181,9 +183,13 @@ def resize_nearest(mask: Mask, size: Size) -> Mask:
         raise GeometryError(f"a size is (height, width), both at least 1, got {size}")
     if mask.shape == size:
         return mask
-    rows = (2 * np.arange(size[0]) + 1) * mask.shape[0] // (2 * size[0])
-    cols = (2 * np.arange(size[1]) + 1) * mask.shape[1] // (2 * size[1])
-    return mask[np.ix_(rows, cols)]
+    return mask[np.ix_(nearest(size[0], mask.shape[0]), nearest(size[1], mask.shape[1]))]
+
+
+def nearest(length: int, of: int) -> NDArray[np.int64]:
+    """(length,) int64: which of `of` source rows lies under the centre of each, in integers; of columns likewise."""
+    rows: NDArray[np.int64] = (2 * np.arange(length) + 1) * of // (2 * length)
+    return rows
 
 
 def paste(mask: Mask, roi: Box, size: Size) -> Mask:

@@ -88,15 +88,19 @@ class Boxed:
     @lazy
     def alone(self) -> Map:
         """(n,) float32 logit of the learner that tells inside from outside, without marks."""
-        return self._begun(NO_MARKS)
+        return self.learnt(self._labels, NO_MARKS)
 
     @lazy
     def _valid(self) -> NDArray[np.bool_]:
         return self.layer.mean(self.layer.valid.astype(np.float32)) > 0.5
 
+    @property
+    def _labels(self) -> NDArray[np.floating[Any]]:
+        return 2 * sig(1 + self.prior) - 1
+
     def first(self, marks: Marks) -> Map:
         """(n,) float32 logit of the learner that tells inside from outside, with marks."""
-        return self._begun(marks) if len(marks.inside) or len(marks.outside) else self.alone
+        return self.learnt(self._labels, marks) if len(marks.inside) or len(marks.outside) else self.alone
 
     def learnt(self, target: NDArray[np.floating[Any]], marks: Marks) -> Map:
         """(n,) float32 logit of what a learner makes of labels -1..1 inside; settled superpixels count more."""
@@ -135,6 +139,3 @@ class Boxed:
             return False
         held, around = found.labels > 0, ~inside & self.layer.valid
         return not around.any() or float((evidence > 0.5)[around].mean()) < float(held[inside].mean())
-
-    def _begun(self, marks: Marks) -> Map:
-        return self.learnt(2 * sig(1 + self.prior) - 1, marks)

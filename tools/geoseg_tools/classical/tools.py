@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geoseg_tools.arrays import Heat, Mask, Points
+    from geoseg_tools.classical.boxed import Boxed
     from geoseg_tools.classical.boxmode import Foreground
     from geoseg_tools.classical.ops import Map
     from geoseg_tools.crop import Crop
@@ -55,7 +56,11 @@ class ClassicalTools:
             return nothing
         values = evidence.target(reading.concepts, reading.colours)
         grid = heat(values, evidence.features.gmax, crop.scene.size, crop.roi)
-        return np.zeros_like(grid) if _contradicted(crop, values) else grid
+        if not surrounded(crop):
+            return grid
+        boxed = boxed_of(crop)
+        here = sample(values, crop.scene.size, boxed.layer.window, boxed.layer.valid.shape)
+        return np.zeros_like(grid) if _contradicted(crop, boxed, here) else grid
 
     def encode(self, crop: Crop) -> Encoded:
         """The crop, ready for both prompts; the work is done by the first of them."""
@@ -106,7 +111,7 @@ class ClassicalTools:
         here = sample(evidence.target(reading.concepts, reading.colours), scene.size, layer.window, shape)
         found = foreground(boxed, here)
         refused = found.agreement is not None and found.agreement < GATE
-        contradicted = refused and surrounded(crop) and not boxed.explained_by(here)
+        contradicted = _contradicted(crop, boxed, here)
         if refused and crop.box.area >= _WIDE * scene.size[0] * scene.size[1]:
             if not reading.selective:
                 learnt = evidence.target(reading.concepts, (), learnt=True)
@@ -118,13 +123,9 @@ class ClassicalTools:
         return _cut(encoded, found, (note,) if contradicted else ())
 
 
-def _contradicted(crop: Crop, evidence: Map) -> bool:
-    """Whether evidence, of the scene at working size, is neither what stands out in the box nor what it is around."""
-    if not surrounded(crop):
-        return False
-    boxed = boxed_of(crop)
-    here = sample(evidence, crop.scene.size, boxed.layer.window, boxed.layer.valid.shape)
-    return boxed.agreement(here) < GATE and not boxed.explained_by(here)
+def _contradicted(crop: Crop, boxed: Boxed, evidence: Map) -> bool:
+    """Whether evidence at layer resolution is neither what stands out in the box nor what the box is around."""
+    return surrounded(crop) and boxed.agreement(evidence) < GATE and not boxed.explained_by(evidence)
 
 
 def _cut(encoded: Encoded, found: Foreground, notes: tuple[str, ...] = ()) -> Masks:
